@@ -1,0 +1,69 @@
+import { z } from 'zod';
+import { execId, machineName } from './names.ts';
+import { execReport, execState, logSelection, signalName } from './exec.ts';
+
+/**
+ * Requests from controller to agent, the only direction there is. Each is one channel:
+ * OPEN(verb, params), then what `shape` says, then END from both sides, or RESET with an error.
+ *
+ *   call      the agent sends one MESSAGE, the reply
+ *   upload    the controller first sends DATA (records), END; then the agent's reply
+ *   records   the agent sends DATA (records) until END
+ *   events    MESSAGEs both ways for as long as the session lasts
+ */
+export const agentVerbs = {
+  /** Who and what the machine is. */
+  'agent.info': { shape: 'call', params: z.strictObject({}), reply: z.object({
+    agent_version: z.string(), pid: z.number().int(), shell: z.string(), home: z.string(), user: z.string(),
+    os: z.string(), arch: z.string(), hostname: z.string(), running: z.number().int(), rss_bytes: z.number().int(),
+    environment: z.enum(['login', 'plain']),
+  }) },
+  /** Ends the agent process; running execs go on. The reply comes first. */
+  'agent.stop': { shape: 'call', params: z.strictObject({}), reply: z.object({ running: z.array(execId) }) },
+  /** Body: records of streams spec (JSON of ExecSpec), script, stdin, in this order. Idempotent by exec_id and digest. */
+  'exec.start': { shape: 'upload', params: z.strictObject({ exec_id: execId }), reply: z.object({ state: execState, attached: z.boolean() }) },
+  'exec.get': { shape: 'call', params: z.strictObject({ exec_id: execId, tail_bytes: z.number().int().nonnegative() }), reply: execReport },
+  /** Data, time and gap records in offset order per stream; last an event record `{ended: ExecState | null}`. */
+  'exec.logs': { shape: 'records', params: z.strictObject({ exec_id: execId, select: logSelection }), reply: z.never() },
+  /** Replies when the processes are gone or what is left is known. */
+  'exec.cancel': { shape: 'call', params: z.strictObject({ exec_id: execId, signal: signalName, grace_ms: z.number().int().nonnegative() }), reply: z.object({
+    state: execState, already_finished: z.boolean(), leftover_pids: z.array(z.number().int()),
+  }) },
+  /**
+   * Agent: `{reports: ExecReport[]}` first for every running and every not yet acknowledged exec, in pages, then
+   * `{snapshot_done: true}`, then each change as it happens. Controller: `{ack: [exec_id]}` once an ended exec is in its history.
+   */
+  'exec.reports': { shape: 'events', params: z.strictObject({}), reply: z.never() },
+} as const;
+
+export type AgentVerb = keyof typeof agentVerbs;
+export type VerbParams<V extends AgentVerb> = z.input<(typeof agentVerbs)[V]['params']>;
+export type VerbReply<V extends AgentVerb> = z.output<(typeof agentVerbs)[V]['reply']>;
+
+export const reportsFromAgent = z.union([
+  z.object({ reports: z.array(execReport) }),
+  z.object({ snapshot_done: z.literal(true) }),
+]);
+export const reportsFromController = z.object({ ack: z.array(execId) });
+
+/** `config.json` in the agent's home; written by `agent init`, 0600. */
+export const agentEndpoint = z.discriminatedUnion('kind', [
+  /** Newest `t-*.sock` in `dir`: tunnels and bridges of the controller. */
+  z.object({ kind: z.literal('tunnel'), dir: z.string() }),
+  z.object({ kind: z.literal('unix'), path: z.string() }),
+  z.object({ kind: z.literal('wss'), url: z.string(), spki_sha256: z.array(z.string()) }),
+  /** Loopback only, for tests. */
+  z.object({ kind: z.literal('ws'), url: z.string() }),
+]);
+export type AgentEndpoint = z.infer<typeof agentEndpoint>;
+
+export const agentConfig = z.object({
+  version: z.literal(1),
+  machine: machineName,
+  controller_id: z.string(),
+  /** Ed25519 public key, raw 32 bytes, base64url. */
+  controller_key: z.string(),
+  host_id: z.string(),
+  endpoints: z.array(agentEndpoint),
+});
+export type AgentConfig = z.infer<typeof agentConfig>;

@@ -1,0 +1,150 @@
+import { z } from 'zod';
+import { execId, machineName } from './names.ts';
+import { execState, logSelection, signalName } from './exec.ts';
+
+/**
+ * The controller's HTTP API, `/v1/…`, JSON unless said otherwise. Errors are `{error: WireError}` with the status of the
+ * registry. A body or answer of "records" is `application/vnd.codex-remote.records` (wire/record.ts).
+ *
+ *   GET    /v1/controller                      ControllerStatus
+ *   POST   /v1/controller/stop                 {} -> {stopping:true}
+ *   GET    /v1/machines                        {machines: MachineView[]}
+ *   POST   /v1/machines                        MachineAdd -> MachineView
+ *   GET    /v1/machines/:name                  MachineView
+ *   DELETE /v1/machines/:name                  -> {removed:true}
+ *   POST   /v1/machines/:name/check            SshContext -> MachineCheck
+ *   POST   /v1/machines/:name/up               MachineUp -> records: event {stage: Stage} each, last event {up: MachineUpResult} or {error}
+ *   POST   /v1/machines/:name/down             {purge} -> MachineDownResult
+ *   POST   /v1/execs?machine=&follow=0|1&connect_wait_ms=   records (spec, script, stdin) -> StartReply, or with follow=1 records: see watch
+ *   GET    /v1/execs?machine=&status=&label=&session=&since_ms=&until_ms=&limit=   {execs: ExecView[], total, more}
+ *   GET    /v1/execs/:id?machine=&tail_bytes=  ExecView with tails (base64)
+ *   GET    /v1/execs/:id/logs?machine=&select=<JSON of LogSelection>   records, last event {end: {complete, view: ExecView}}
+ *   GET    /v1/execs/:id/watch?machine=&stdout=N&stderr=N   records: event {started: StartReply} first, data/time/gap, last event {finished: ExecView with tails} or {error}
+ *   GET    /v1/execs-wait?id=&id=&mode=all|any&max_wait_ms=   {execs: ExecView[], done: boolean}; tails as in /v1/execs/:id
+ *   POST   /v1/execs/:id/cancel?machine=&connect_wait_ms=   {signal, grace_ms} -> CancelReply
+ *
+ * `:id` may be a unique prefix. A caller that goes away ends its own request only, never an exec.
+ */
+export const recordsContentType = 'application/vnd.codex-remote.records';
+
+export const controllerStatus = z.object({
+  running: z.literal(true), pid: z.number().int(), version: z.string(), build: z.string(), socket: z.string(), started_at: z.string(),
+  machines_connected: z.number().int(),
+});
+export type ControllerStatus = z.infer<typeof controllerStatus>;
+
+/** What a CLI request carries so that SSH works as it would for its user; the machine keeps the last that worked. */
+export const sshContext = z.object({
+  auth_sock: z.string().optional(),
+  config_path: z.string().optional(),
+  transport: z.enum(['ssh2', 'system']).optional(),
+  /** SHA256:… fingerprint that the user accepts for this host. */
+  accept_host_key: z.string().optional(),
+});
+export type SshContext = z.infer<typeof sshContext>;
+
+export const machineAdd = z.object({
+  name: machineName,
+  /** user@host[:port], or absent where the name is a Host of the ssh config or `local`. */
+  ssh: z.string().optional(),
+  agent_home: z.string().optional(),
+});
+export type MachineAdd = z.infer<typeof machineAdd>;
+
+export const machineUp = sshContext.extend({
+  ssh: z.string().optional(),
+  agent_home: z.string().optional(),
+  system_node: z.boolean().optional(),
+  /** Bridge even where forwarding is allowed, for tests and odd servers. */
+  bridge: z.boolean().optional(),
+});
+export type MachineUp = z.infer<typeof machineUp>;
+
+export const machineView = z.object({
+  machine: machineName,
+  ssh: z.string().optional(),
+  connected: z.boolean(),
+  connection: z.enum(['local', 'tunnel', 'bridge', 'direct']).optional(),
+  connected_since: z.string().optional(),
+  last_seen_at: z.string().optional(),
+  agent_version: z.string().optional(),
+  agent_home: z.string().optional(),
+  installed: z.boolean(),
+  running: z.number().int().optional(),
+  added_at: z.string(),
+});
+export type MachineView = z.infer<typeof machineView>;
+
+const wireError = z.looseObject({ code: z.string(), message: z.string(), retryable: z.boolean() });
+
+export const machineCheck = z.object({
+  machine: z.string(),
+  /** null: SSH is not how this machine is reached. */
+  ssh_ok: z.boolean().nullable(),
+  ssh_checked_at: z.string().optional(),
+  daemon_ok: z.boolean(),
+  /** A real exec, start to finished; absent when none could be made. */
+  latency_ms: z.number().optional(),
+  connection: z.enum(['local', 'tunnel', 'bridge', 'direct']).optional(),
+  agent_version: z.string().optional(),
+  shell: z.string().optional(),
+  registered: z.boolean(),
+  checked_at: z.string(),
+  error: wireError.optional(),
+  warnings: z.array(z.string()).optional(),
+});
+export type MachineCheck = z.infer<typeof machineCheck>;
+
+export const stage = z.object({
+  name: z.enum(['resolve', 'connect', 'probe', 'upload', 'init', 'start', 'tunnel', 'dial_in', 'canary']),
+  status: z.enum(['running', 'done', 'skipped', 'failed']),
+  duration_ms: z.number().optional(),
+  detail: z.string().optional(),
+});
+export type Stage = z.infer<typeof stage>;
+
+export const machineUpResult = z.object({
+  machine: machineName,
+  connection: z.enum(['local', 'tunnel', 'bridge', 'direct']),
+  agent_version: z.string(),
+  /** Nothing had to be uploaded or started. */
+  already_up: z.boolean(),
+  stages: z.array(stage),
+  duration_ms: z.number(),
+  warnings: z.array(z.string()),
+});
+export type MachineUpResult = z.infer<typeof machineUpResult>;
+
+export const machineDownResult = z.object({
+  machine: machineName,
+  stopped: z.boolean(),
+  /** Execs that go on without an agent; `machine up` adopts them. */
+  running: z.array(execId),
+  purged: z.boolean(),
+});
+export type MachineDownResult = z.infer<typeof machineDownResult>;
+
+const tailBase64 = z.object({ from: z.number().int().nonnegative(), base64: z.string() });
+
+/** An exec as the controller can answer for it now. */
+export const execView = z.object({
+  machine: machineName,
+  machine_connected: z.boolean(),
+  /** When the state was true at the machine; present when the machine is away. */
+  as_of: z.string().optional(),
+  ssh_ok: z.boolean().nullable(),
+  ssh_checked_at: z.string().optional(),
+  state: execState,
+  stdout_tail: tailBase64.optional(),
+  stderr_tail: tailBase64.optional(),
+});
+export type ExecView = z.infer<typeof execView>;
+
+export const startReply = z.object({ view: execView, attached: z.boolean() });
+export type StartReply = z.infer<typeof startReply>;
+
+export const cancelRequest = z.strictObject({ signal: signalName, grace_ms: z.number().int().nonnegative() });
+export const cancelReply = z.object({ view: execView, already_finished: z.boolean(), leftover_pids: z.array(z.number().int()) });
+export type CancelReply = z.infer<typeof cancelReply>;
+
+export const logsQuery = logSelection;

@@ -1,0 +1,95 @@
+import { z } from 'zod';
+import { machineName } from './names.ts';
+
+/**
+ * The first frames of a connection, each one JSON text of at most `maxHelloBytes`, in this order:
+ *   agent      -> hello
+ *   controller -> challenge
+ *   agent      -> proof      (signature over the transcript, role "agent")
+ *   controller -> welcome    (signature over the transcript, role "controller") or refused
+ * The controller reveals nothing and does no work for an agent before `proof` holds; the agent serves no request before
+ * `welcome` holds.
+ */
+export const protocolVersion = { current: 1, oldest: 1 } as const;
+
+const base64url = z.string().regex(/^[A-Za-z0-9_-]*$/);
+const key = base64url.length(43);
+const nonce = base64url.length(43);
+
+export const transportKind = z.enum(['unix', 'wss', 'ws']);
+export type TransportKind = z.infer<typeof transportKind>;
+
+export const hello = z.strictObject({
+  type: z.literal('hello'),
+  versions: z.strictObject({ oldest: z.number().int().positive(), current: z.number().int().positive() }),
+  machine: machineName,
+  agent_key: key,
+  agent_nonce: nonce,
+  host_id: z.string().max(64),
+  boot_id: z.string().max(64),
+  /** New per agent start, time-ordered: the higher one fences the lower. */
+  instance_id: z.string().max(64),
+  agent_version: z.string().max(64),
+  capabilities: z.array(z.string().max(32)).max(32),
+});
+export type Hello = z.infer<typeof hello>;
+
+export const challenge = z.strictObject({
+  type: z.literal('challenge'),
+  version: z.number().int().positive(),
+  controller_key: key,
+  controller_nonce: nonce,
+  capabilities: z.array(z.string().max(32)).max(32),
+});
+export type Challenge = z.infer<typeof challenge>;
+
+export const proof = z.strictObject({ type: z.literal('proof'), signature: base64url.max(128) });
+export type Proof = z.infer<typeof proof>;
+
+export const welcome = z.strictObject({ type: z.literal('welcome'), signature: base64url.max(128), session_id: z.string().max(64) });
+export type Welcome = z.infer<typeof welcome>;
+
+export const refused = z.strictObject({ type: z.literal('refused'), code: z.string().max(64), message: z.string().max(512) });
+
+/**
+ * What both sides sign: domain, role, then every field of hello and challenge, the transport's kind and the TLS exporter
+ * (empty without TLS), each with its length before it, so that no two transcripts have the same bytes.
+ */
+export function transcript(
+  role: 'agent' | 'controller',
+  agent: Hello,
+  controller: Challenge,
+  transport: TransportKind,
+  exporter: Uint8Array,
+): Uint8Array {
+  const utf8 = new TextEncoder();
+  const fields = [
+    'codex-remote/session-auth/v1',
+    role,
+    transport,
+    agent.versions.oldest,
+    agent.versions.current,
+    agent.machine,
+    agent.agent_key,
+    agent.agent_nonce,
+    agent.host_id,
+    agent.boot_id,
+    agent.instance_id,
+    agent.agent_version,
+    agent.capabilities.join(','),
+    controller.version,
+    controller.controller_key,
+    controller.controller_nonce,
+    controller.capabilities.join(','),
+  ].map((field) => utf8.encode(String(field)));
+  fields.push(exporter);
+  const bytes = new Uint8Array(fields.reduce((sum, field) => sum + 4 + field.byteLength, 0));
+  const view = new DataView(bytes.buffer);
+  let at = 0;
+  for (const field of fields) {
+    view.setUint32(at, field.byteLength);
+    bytes.set(field, at + 4);
+    at += 4 + field.byteLength;
+  }
+  return bytes;
+}

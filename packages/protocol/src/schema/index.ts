@@ -1,0 +1,9 @@
+/**
+ * What travels, as zod schemas: parse at the edge, then trust. Imports zod, so the CLI's hot path takes only types from
+ * here (`import type`) and values from `wire`.
+ */
+export * from './agent-api.ts';
+export * from './controller-api.ts';
+export * from './exec.ts';
+export * from './hello.ts';
+export * from './names.ts';
