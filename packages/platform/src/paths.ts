@@ -1,0 +1,65 @@
+import { createHash } from 'node:crypto';
+import { userInfo } from 'node:os';
+import { join } from 'node:path';
+
+/** Where CLI and controller keep their things. Folders are made 0700 by whoever first needs them. */
+export interface ControllerPaths {
+  /** Registry and keys. */
+  readonly config: string;
+  /** History, logs, the local machine's agent. */
+  readonly state: string;
+  /** Caches that may be deleted at any time. */
+  readonly cache: string;
+  /** Sockets. */
+  readonly runtime: string;
+  /** HTTP API for the CLI. */
+  readonly socket: string;
+  /** Gateway for the agent of the machine `local`. */
+  readonly agentSocket: string;
+  /** The controller's own log. */
+  readonly log: string;
+}
+
+/** `sun_path` holds 108 bytes on Linux and 104 on macOS (unix(7)); longer paths fail to bind. */
+export const maxSocketPathBytes = 100;
+
+type Env = Readonly<Record<string, string | undefined>>;
+
+/** One folder under `CODEX_REMOTE_HOME` when it is set, else the XDG base directories. */
+export function controllerPaths(env: Env, uid: number = process.getuid?.() ?? 0): ControllerPaths {
+  const own = env.CODEX_REMOTE_HOME;
+  const home = env.HOME ?? userInfo().homedir;
+  const xdg = (name: string, fallback: string) => join(env[name] || join(home, fallback), 'codex-remote');
+  const config = own ? join(own, 'config') : xdg('XDG_CONFIG_HOME', '.config');
+  const state = own ? join(own, 'state') : xdg('XDG_STATE_HOME', '.local/state');
+  const cache = own ? join(own, 'cache') : xdg('XDG_CACHE_HOME', '.cache');
+  const wanted = own
+    ? join(own, 'run')
+    : env.XDG_RUNTIME_DIR
+      ? join(env.XDG_RUNTIME_DIR, 'codex-remote')
+      : join(state, 'run');
+  const runtime = shortSocketFolder(wanted, uid);
+  return {
+    config,
+    state,
+    cache,
+    runtime,
+    socket: join(runtime, 'api.sock'),
+    agentSocket: join(runtime, 'agent.sock'),
+    log: join(state, 'controller.log'),
+  };
+}
+
+/** `wanted`, or a short folder of the same meaning when a socket in it would have too long a path. */
+export function shortSocketFolder(wanted: string, uid: number): string {
+  if (Buffer.byteLength(join(wanted, 't-0123456789abcdef.sock')) <= maxSocketPathBytes) return wanted;
+  const name = createHash('sha256').update(wanted).digest('hex').slice(0, 16);
+  return join('/tmp', `codex-remote-${uid}`, name);
+}
+
+/** Where the agent keeps its things on a machine, unless `machine add --agent-home` says otherwise. */
+export function agentBase(env: Env): string {
+  if (env.CODEX_REMOTE_AGENT_HOME) return env.CODEX_REMOTE_AGENT_HOME;
+  const home = env.HOME ?? userInfo().homedir;
+  return join(env.XDG_DATA_HOME || join(home, '.local/share'), 'codex-remote-agent');
+}
