@@ -1,0 +1,9 @@
+/**
+ * What tests share: real parts of a small world that one can start, break and remove. May use Node and the packages
+ * below the programs; must not import controller or agent (their tests import it).
+ */
+export { BlackholePort } from './blackhole-port.ts';
+export { LoginUser, type LoginUserOptions } from './login-user.ts';
+export { answering, KeyAgent, type KeyPair, type KeyType, makeKey } from './ssh-keys.ts';
+export { SshLab, type SshLabOptions } from './ssh-lab.ts';
+export { freePort, Sshd, type SshdOptions } from './sshd.ts';
