@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { RemoteError } from '../wire/errors.ts';
 import { machineName } from './names.ts';
 
 /**
@@ -51,6 +52,19 @@ export type Welcome = z.infer<typeof welcome>;
 
 export const refused = z.strictObject({ type: z.literal('refused'), code: z.string().max(64), message: z.string().max(512) });
 
+/** One frame of the handshake. Throws `protocol_error`. */
+export function parseHelloFrame<T>(schema: z.ZodType<T>, text: string): T {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (error) {
+    throw new RemoteError('protocol_error', 'a hello frame is not JSON', {}, error);
+  }
+  const parsed = schema.safeParse(value);
+  if (!parsed.success) throw new RemoteError('protocol_error', 'a hello frame has not the expected shape');
+  return parsed.data;
+}
+
 /**
  * What both sides sign: domain, role, then every field of hello and challenge, the transport's kind and the TLS exporter
  * (empty without TLS), each with its length before it, so that no two transcripts have the same bytes.
@@ -63,7 +77,7 @@ export function transcript(
   exporter: Uint8Array,
 ): Uint8Array {
   const utf8 = new TextEncoder();
-  const fields = [
+  const words = [
     'codex-remote/session-auth/v1',
     role,
     transport,
@@ -81,8 +95,8 @@ export function transcript(
     controller.controller_key,
     controller.controller_nonce,
     controller.capabilities.join(','),
-  ].map((field) => utf8.encode(String(field)));
-  fields.push(exporter);
+  ];
+  const fields: Uint8Array[] = [...words.map((word) => utf8.encode(String(word))), exporter];
   const bytes = new Uint8Array(fields.reduce((sum, field) => sum + 4 + field.byteLength, 0));
   const view = new DataView(bytes.buffer);
   let at = 0;

@@ -15,6 +15,7 @@ export interface ErrorKind {
   readonly when: string;
 }
 
+// biome-ignore format: one code a line reads as the table that it is.
 const registry = {
   usage: { http: 400, retryable: false, when: 'the command line or request could not be understood; nothing was sent' },
   unknown_machine: { http: 404, retryable: false, words: 'unknown machine', when: 'no machine of that name is registered' },
@@ -125,7 +126,8 @@ export class RemoteError extends Error {
   /** Reads an error that came over a wire; an unknown code of a newer peer becomes `internal` with the code in its facts. */
   static fromWire(value: unknown): RemoteError {
     const wire = typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {};
-    const message = typeof wire.message === 'string' ? wire.message : 'the peer reported a failure without a message';
+    const message =
+      typeof wire.message === 'string' ? wire.message : 'the peer reported a failure without a message';
     const details = readDetails(wire);
     if (isErrorCode(wire.code)) return new RemoteError(wire.code, message, details);
     const facts = { ...details.facts, peer_code: String(wire.code).slice(0, 64) };
@@ -147,6 +149,17 @@ function readDetails(wire: Record<string, unknown>): ErrorDetails {
   if (typeof wire.exec_id === 'string') details.exec_id = wire.exec_id;
   if (wire.sent === 'no' || wire.sent === 'yes' || wire.sent === 'unknown') details.sent = wire.sent;
   if (typeof wire.retryable === 'boolean') details.retryable = wire.retryable;
-  if (typeof wire.facts === 'object' && wire.facts !== null) details.facts = wire.facts as NonNullable<ErrorDetails['facts']>;
+  if (typeof wire.facts === 'object' && wire.facts !== null) details.facts = readFacts(wire.facts);
   return details;
+}
+
+/** Keeps what a fact may be and drops the rest: the other side may be anyone. */
+function readFacts(source: object): NonNullable<ErrorDetails['facts']> {
+  const facts: Record<string, string | number | boolean | readonly string[]> = {};
+  for (const [name, value] of Object.entries(source).slice(0, 64)) {
+    if (typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean')
+      facts[name] = value;
+    else if (Array.isArray(value) && value.every((entry) => typeof entry === 'string')) facts[name] = value;
+  }
+  return facts;
 }
