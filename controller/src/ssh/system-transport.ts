@@ -1,0 +1,398 @@
+import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { chmod, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { join } from 'node:path';
+import type { Duplex } from 'node:stream';
+import { type Clock, RemoteError } from '@codex-remote/protocol/wire';
+import { type HostKey, readHostKey } from './host-key.ts';
+import { HostKeyPolicy } from './host-key-policy.ts';
+import { ChildProcess } from './local-transport.ts';
+import { childEnv, configWords, type SshEnvironment } from './openssh.ts';
+import { sanitise, TextTail } from './remote-text.ts';
+import type { ResolvedHost } from './resolve.ts';
+import { forwardingRefused } from './ssh2-transport.ts';
+import { connectMs, type Forwarding, type HostTransport, type RemoteProcess } from './transport.ts';
+import { describeHost, unreachable } from './unreachable.ts';
+
+export interface SystemOptions {
+  readonly clock: Clock;
+  readonly environment: SshEnvironment;
+  readonly acceptHostKey?: string;
+  /** For all hops together. */
+  readonly timeoutMs?: number;
+}
+
+/** What of the user's configuration must not happen in a connection of ours, and what must. */
+const fixedOptions = [
+  'BatchMode=yes',
+  'ControlPersist=no',
+  'ClearAllForwardings=yes',
+  'ForwardAgent=no',
+  'ForwardX11=no',
+  'RemoteCommand=none',
+  'RequestTTY=no',
+  'UpdateHostKeys=no',
+  'ConnectionAttempts=1',
+  'ServerAliveInterval=5',
+  'ServerAliveCountMax=6',
+  'LogLevel=INFO',
+];
+
+/** Records the key that the server shows (`%I %t %K` of KnownHostsCommand), and vouches for one that the user accepted. */
+const keyRecorder = `printf '%s %s\\n' "$1" "$3" >>"\${0%/*}/keys"
+[ -f "\${0%/*}/accepted" ] && exec cat "\${0%/*}/accepted"
+exit 0
+`;
+
+/**
+ * Connects with the system's `ssh` as the master of a private control socket: certificates, security keys, ProxyCommand
+ * and Kerberos work as for its user. `ssh` has one exit status for every failure, so the stages that it reached are read
+ * from what it left: the key it was shown, and a file that its LocalCommand makes after the login.
+ * Throws what `connectSsh2` throws.
+ */
+export async function connectSystem(host: ResolvedHost, options: SystemOptions): Promise<HostTransport> {
+  const deadline = options.clock.monotonic() + (options.timeoutMs ?? connectMs);
+  const hops: SystemTransport[] = [];
+  try {
+    for (const hop of [...host.jumps, host]) hops.push(await connectHop(hop, hops.at(-1), deadline, options));
+  } catch (error) {
+    for (const hop of hops.reverse()) await hop.close();
+    throw error;
+  }
+  const transport = hops.pop();
+  if (transport === undefined) throw new RemoteError('internal', 'a chain of hosts cannot be empty');
+  transport.own(hops, describeHost(host));
+  return transport;
+}
+
+async function connectHop(
+  host: ResolvedHost,
+  through: SystemTransport | undefined,
+  deadline: number,
+  options: SystemOptions,
+): Promise<SystemTransport> {
+  const policy = await HostKeyPolicy.read(host, options.acceptHostKey);
+  // Not os.tmpdir(): ssh adds 17 characters to the control path while it binds, and macOS has long temporary folders.
+  const dir = await mkdtemp('/tmp/codex-remote-ssh-');
+  try {
+    await chmod(dir, 0o700);
+    await writeFile(join(dir, 'record-key'), keyRecorder, { mode: 0o600 });
+    let accepted: HostKey | undefined;
+    for (;;) {
+      const master = await Master.start(host, dir, through, deadline, options);
+      if (master.ready) {
+        if (accepted !== undefined) await policy.store(accepted);
+        return new SystemTransport(host, dir, master, options.environment);
+      }
+      const acceptable = await explain(host, dir, master, policy);
+      if (accepted !== undefined) throw unreachable(host, 'host_key', 'ssh refuses a key that was accepted');
+      accepted = acceptable;
+      // The user accepts this key: the next attempt hears of it from us, and proves that the host has it.
+      await writeFile(join(dir, 'accepted'), `* ${accepted.type} ${accepted.blob.toString('base64')}\n`, {
+        mode: 0o600,
+      });
+      await rm(join(dir, 'keys'), { force: true });
+    }
+  } catch (error) {
+    await rm(dir, { recursive: true, force: true });
+    throw error;
+  }
+}
+
+/** Throws what went wrong; returns the key of the host when that was only a key that the user accepts. */
+async function explain(
+  host: ResolvedHost,
+  dir: string,
+  master: Master,
+  policy: HostKeyPolicy,
+): Promise<HostKey> {
+  const said = sanitise(master.stderr).slice(-500);
+  const facts: Record<string, string> = said === '' ? {} : { ssh_said: said };
+  const shown = await shownKey(dir);
+  if (shown === undefined) {
+    const what = master.timedOut
+      ? 'it gives no answer'
+      : `ssh could not reach it${said === '' ? '' : ` (${said.split('\n').at(-1)})`}`;
+    throw unreachable(host, master.timedOut ? 'ETIMEDOUT' : 'ssh_failed', what).with({ facts });
+  }
+  const decision = policy.decide(shown);
+  if (!decision.trusted) throw decision.error;
+  if (decision.store && host.strictHostKeyChecking !== 'no' && host.strictHostKeyChecking !== 'accept-new') {
+    if ((await readFile(join(dir, 'accepted'), 'utf8').catch(() => '')) === '') return shown;
+  }
+  if (!(await exists(join(dir, 'authenticated')))) {
+    throw new RemoteError(
+      'ssh_auth_failed',
+      `${describeHost(host)} accepted no credential that ssh could use without asking`,
+      {
+        hint: `run \`ssh ${host.target.host}\` by hand; load the key it asks for with \`ssh-add\``,
+        facts: {
+          user: host.user,
+          host: host.host,
+          port: host.port,
+          tried: [...host.identityFiles],
+          ...facts,
+        },
+      },
+    );
+  }
+  throw new RemoteError('bootstrap_failed', `${describeHost(host)} logged us in and runs no command`, {
+    hint: 'the account needs a login shell that runs commands',
+    facts: { stage: 'connect', remote_stderr: said },
+  });
+}
+
+/** The last key that ssh looked up by name; `ADDRESS` and `ORDER` are other questions of it. */
+async function shownKey(dir: string): Promise<HostKey | undefined> {
+  const text = await readFile(join(dir, 'keys'), 'utf8').catch(() => '');
+  const last = text.split('\n').findLast((line) => line.startsWith('HOSTNAME '));
+  return last === undefined ? undefined : readHostKey(Buffer.from(last.slice('HOSTNAME '.length), 'base64'));
+}
+
+async function exists(path: string): Promise<boolean> {
+  return (await readFile(path).catch(() => undefined)) !== undefined;
+}
+
+/** One `ssh -M` whose own session is a `cat`: it ends when we do, also by SIGKILL, because its stdin ends then. */
+class Master {
+  readonly child: ChildProcessWithoutNullStreams;
+  ready = false;
+  timedOut = false;
+  readonly #stderr = new TextTail();
+
+  private constructor(child: ChildProcessWithoutNullStreams) {
+    this.child = child;
+    child.stdin.on('error', () => undefined);
+    child.stderr.on('data', (bytes: Buffer) => this.#stderr.add(bytes));
+  }
+
+  get stderr(): string {
+    return this.#stderr.text();
+  }
+
+  get running(): boolean {
+    return this.child.exitCode === null && this.child.signalCode === null;
+  }
+
+  /** Returns when the session answers, or when ssh has ended or the deadline has passed; it has ended then. */
+  static async start(
+    host: ResolvedHost,
+    dir: string,
+    through: SystemTransport | undefined,
+    deadline: number,
+    options: SystemOptions,
+  ): Promise<Master> {
+    const { clock, environment } = options;
+    const remaining = Math.max(1, deadline - clock.monotonic());
+    const words = [
+      ...configWords(environment),
+      '-M',
+      '-S',
+      join(dir, 'mux'),
+      '-T',
+      ...optionWords(host, dir, through, remaining),
+    ];
+    const target = [
+      ...(host.target.port === undefined ? [] : ['-p', String(host.target.port)]),
+      ...(host.target.user === undefined ? [] : ['-l', host.target.user]),
+    ];
+    const child = spawn(
+      environment.program ?? 'ssh',
+      [...words, ...target, '--', host.target.host, 'exec cat'],
+      { env: childEnv(environment), stdio: 'pipe' },
+    );
+    const master = new Master(child);
+    const mark = randomBytes(16).toString('hex');
+    child.stdin.write(`${mark}\n`);
+    await new Promise<void>((resolve) => {
+      const timer = clock.setTimer(remaining, () => {
+        master.timedOut = true;
+        child.kill('SIGKILL');
+      });
+      // Noise of rc files stands before the echo.
+      let seen = '';
+      child.stdout.on('data', (bytes: Buffer) => {
+        seen = (seen + bytes.toString('latin1')).slice(-64 * 1024);
+        if (!seen.includes(mark)) return;
+        master.ready = true;
+        seen = '';
+        child.stdout.removeAllListeners('data').resume();
+        timer.cancel();
+        resolve();
+      });
+      const ended = (): void => {
+        timer.cancel();
+        resolve();
+      };
+      child.once('close', ended);
+      child.once('error', ended);
+    });
+    return master;
+  }
+}
+
+function optionWords(
+  host: ResolvedHost,
+  dir: string,
+  through: SystemTransport | undefined,
+  remainingMs: number,
+): string[] {
+  const options = [
+    ...fixedOptions,
+    `ConnectTimeout=${Math.max(1, Math.floor(remainingMs / 1000))}`,
+    'PermitLocalCommand=yes',
+    `LocalCommand=touch ${dir}/authenticated`,
+    // The user's own command stays in charge where there is one.
+    ...(host.beyondUs.includes('knownhostscommand')
+      ? []
+      : [`KnownHostsCommand=/bin/sh ${dir}/record-key %I %t %K`]),
+    // A new key may be taken then, a changed one not.
+    ...(host.strictHostKeyChecking === 'no' ? ['StrictHostKeyChecking=accept-new'] : []),
+    ...(through === undefined ? [] : [`ProxyCommand=${through.proxyCommand}`]),
+  ];
+  return options.flatMap((option) => ['-o', option]);
+}
+
+class SystemTransport implements HostTransport {
+  readonly kind = 'system';
+  readonly closed: Promise<RemoteError | undefined>;
+  readonly #host: ResolvedHost;
+  /** 0700, ours: control socket, forwarded sockets. */
+  readonly #dir: string;
+  readonly #master: Master;
+  readonly #environment: SshEnvironment;
+  readonly #sockets = new Set<Duplex>();
+  #hops: readonly SystemTransport[] = [];
+  #description: string;
+  #forwards = 0;
+  #closing = false;
+
+  constructor(host: ResolvedHost, dir: string, master: Master, environment: SshEnvironment) {
+    this.#host = host;
+    this.#dir = dir;
+    this.#master = master;
+    this.#environment = environment;
+    this.#description = describeHost(host);
+    this.closed = new Promise<void>((resolve) => {
+      if (!master.running) resolve();
+      master.child.once('exit', () => resolve());
+    }).then(() => this.#ended());
+  }
+
+  get description(): string {
+    return this.#description;
+  }
+
+  /** What `ssh` runs to reach the next host through this one: a line for its shell, of nothing but our own folder's name. */
+  get proxyCommand(): string {
+    return `exec '${this.#environment.program ?? 'ssh'}' ${this.#words().join(' ')} -W '[%h]:%p' mux`;
+  }
+
+  /** Takes over the hops before this one: they end with it. */
+  own(hops: readonly SystemTransport[], description: string): void {
+    this.#hops = hops;
+    this.#description = description;
+  }
+
+  async exec(line: string): Promise<RemoteProcess> {
+    if (!this.#master.running) throw this.#broken();
+    const child = spawn(this.#environment.program ?? 'ssh', [...this.#words(), '-T', '--', 'mux', line], {
+      env: childEnv(this.#environment),
+      stdio: 'pipe',
+    });
+    await new Promise<void>((resolve, reject) => {
+      child.once('spawn', resolve);
+      child.once('error', (error) =>
+        reject(unreachable(this.#host, 'ssh_failed', 'ssh cannot be started', error)),
+      );
+    });
+    return new ChildProcess(child);
+  }
+
+  async forward(socketPath: string, onConnection: (connection: Duplex) => void): Promise<Forwarding> {
+    // ssh expands %, $ and : in a forwarding; a path that has them goes another way.
+    if (!/^\/[A-Za-z0-9/._@+,=~ -]+$/.test(socketPath)) throw forwardingRefused(this.#host);
+    const local = join(this.#dir, `f${this.#forwards++}`);
+    const server = createServer({ allowHalfOpen: true }, (socket) => {
+      this.#sockets.add(socket);
+      socket.once('close', () => this.#sockets.delete(socket));
+      socket.on('error', () => undefined);
+      onConnection(socket);
+    });
+    server.listen(local);
+    await once(server, 'listening');
+    const close = async (): Promise<void> => {
+      if (!server.listening) return;
+      server.close();
+      if (this.#master.running) await this.#control('cancel', `${socketPath}:${local}`);
+      await rm(local, { force: true });
+    };
+    if (!(await this.#control('forward', `${socketPath}:${local}`))) {
+      await close();
+      throw this.#master.running ? forwardingRefused(this.#host) : this.#broken();
+    }
+    void this.closed.then(() => server.close());
+    return { close };
+  }
+
+  /** The control socket answers for the local ssh only, so the round trip is a program that does nothing. */
+  async ping(): Promise<void> {
+    const process = await this.exec('exec true');
+    process.stdin.end();
+    process.stdout.resume();
+    process.stderr.resume();
+    await process.exited;
+    if (!this.#master.running) throw this.#broken();
+  }
+
+  async close(): Promise<void> {
+    this.#closing = true;
+    this.#master.child.kill('SIGTERM');
+    await this.closed;
+  }
+
+  /** Words of an `ssh` that talks to the master and to nothing else: without one it fails instead of connecting by itself. */
+  #words(): string[] {
+    return [
+      '-F',
+      '/dev/null',
+      '-S',
+      join(this.#dir, 'mux'),
+      ...['BatchMode=yes', 'ControlMaster=no', 'ProxyCommand=false', 'LogLevel=ERROR'].flatMap((option) => [
+        '-o',
+        option,
+      ]),
+    ];
+  }
+
+  async #control(what: 'forward' | 'cancel', forwarding: string): Promise<boolean> {
+    const child = spawn(
+      this.#environment.program ?? 'ssh',
+      [...this.#words(), '-O', what, '-R', forwarding, '--', 'mux'],
+      { env: childEnv(this.#environment), stdio: 'ignore' },
+    );
+    return new Promise((resolve) => {
+      child.once('exit', (code) => resolve(code === 0));
+      child.once('error', () => resolve(false));
+    });
+  }
+
+  async #ended(): Promise<RemoteError | undefined> {
+    for (const socket of this.#sockets) socket.destroy();
+    for (const hop of [...this.#hops].reverse()) await hop.close();
+    await rm(this.#dir, { recursive: true, force: true });
+    return this.#closing ? undefined : this.#broken();
+  }
+
+  #broken(): RemoteError {
+    return new RemoteError(
+      'connection_reset',
+      `the SSH connection to ${this.#description} broke: connection reset by peer`,
+      {
+        hint: 'it is opened again by itself where a tunnel needs it; else repeat',
+      },
+    );
+  }
+}
