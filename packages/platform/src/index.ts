@@ -2,9 +2,13 @@
  * What touches Node and the operating system for everyone: durable files, locks, process identity, keys, paths, log
  * files, the `ws` adapter. Knows nothing of execs, machines or commands.
  */
+export * from './backoff.ts';
 export * from './clock.ts';
+export * from './durable.ts';
 export * from './ids.ts';
 export * from './keys.ts';
+export * from './lock.ts';
 export * from './log-file.ts';
 export * from './paths.ts';
+export * from './process-identity.ts';
 export * from './ws-transport.ts';

@@ -97,6 +97,11 @@ export class WsTransport implements Transport {
     this.#socket.destroy();
   }
 
+  /** Flushes what was sent (a refusal) and then destroys; `closeTimeout` bounds how long a peer can delay it. */
+  destroySoon(): void {
+    this.#ws.once('close', () => this.#socket.destroy());
+  }
+
   readonly #onBytes = (): void => {
     this.#handlers?.activity();
   };
