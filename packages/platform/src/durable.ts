@@ -1,83 +1,88 @@
 import { randomBytes } from 'node:crypto';
 import {
-  chmodSync,
   closeSync,
   constants,
+  fchmodSync,
   fsyncSync,
-  linkSync,
   lstatSync,
   mkdirSync,
   openSync,
+  readdirSync,
   renameSync,
-  unlinkSync,
+  rmSync,
   writeFileSync,
 } from 'node:fs';
-import { open, rename, unlink } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { type FileHandle, open, rename, rm } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
 import { RemoteError } from '@codex-remote/protocol/wire';
 
-export interface DurableOptions {
-  /** Fails with EEXIST where the file exists, instead of replacing it. */
-  readonly exclusive?: boolean;
-  /** Permission bits; 0600 unless said. */
-  readonly mode?: number;
-}
-
-const createFlags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
+/** Names of half-written files begin so; who owns a folder sweeps them at its start. */
+const temporaryPrefix = '.tmp-';
 
 /**
- * Replaces `path` whole or not at all, and returns when that will survive a power cut: a unique temporary file beside it,
- * fsync, rename, fsync of the folder (rename(2), fsync(2)). On failure the temporary file is removed and `path` is as before.
+ * Makes `path` and its missing parents, each 0700 whatever the umask, and checks that the last one is a real directory
+ * of ours that no other user can write. Throws `state_unusable`.
  */
-export async function writeDurable(
-  path: string,
-  content: string | Uint8Array,
-  options: DurableOptions = {},
-): Promise<void> {
-  const temporary = temporaryBeside(path);
-  const file = await open(temporary, createFlags, options.mode ?? 0o600);
+export function makePrivateDir(path: string): void {
   try {
+    mkdirSync(path, { recursive: true, mode: 0o700 });
+    const stat = lstatSync(path);
+    if (!stat.isDirectory()) throw unusable(path, 'is not a directory');
+    if (process.getuid && stat.uid !== process.getuid()) throw unusable(path, 'belongs to another user');
+    if ((stat.mode & 0o077) === 0) return;
+    const fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
     try {
-      await file.writeFile(content);
-      await file.sync();
+      fchmodSync(fd, 0o700);
     } finally {
-      await file.close();
+      closeSync(fd);
     }
-    if (options.exclusive) return placeExclusively(temporary, path);
-    await rename(temporary, path);
-    fsyncDir(dirname(path));
   } catch (error) {
-    await unlink(temporary).catch(() => undefined);
-    throw error;
+    if (error instanceof RemoteError) throw error;
+    throw new RemoteError('state_unusable', `the folder ${path} cannot be made or used`, {}, error);
   }
 }
 
-/** The same, for starts of processes and other places that cannot wait in turn. */
-export function writeDurableSync(
-  path: string,
-  content: string | Uint8Array,
-  options: DurableOptions = {},
-): void {
-  const temporary = temporaryBeside(path);
-  const fd = openSync(temporary, createFlags, options.mode ?? 0o600);
+/**
+ * Replaces `path` with `data`, 0600: after a crash it holds the old bytes or the new ones, never a part. Returns when file
+ * and folder entry are on disk. Throws what the system said; then `path` is as it was.
+ */
+export function writeDurableSync(path: string, data: string | Uint8Array): void {
+  const temporary = temporaryName(path);
   try {
+    const fd = openSync(temporary, 'wx', 0o600);
     try {
-      writeFileSync(fd, content);
+      writeFileSync(fd, data);
       fsyncSync(fd);
     } finally {
       closeSync(fd);
     }
-    if (options.exclusive) return placeExclusively(temporary, path);
     renameSync(temporary, path);
-    fsyncDir(dirname(path));
   } catch (error) {
-    removeQuietly(temporary);
+    rmSync(temporary, { force: true });
     throw error;
   }
+  syncDirSync(dirname(path));
 }
 
-/** Makes names in a folder durable: what was created, renamed or removed in it (fsync(2), "Calling fsync() on a directory"). */
-export function fsyncDir(path: string): void {
+/** `writeDurableSync` without blocking. Two at once on one path both succeed; the later rename stays. */
+export async function writeDurable(path: string, data: string | Uint8Array): Promise<void> {
+  const temporary = temporaryName(path);
+  try {
+    const file = await open(temporary, 'wx', 0o600);
+    await closing(file, async () => {
+      await file.writeFile(data);
+      await file.sync();
+    });
+    await rename(temporary, path);
+  } catch (error) {
+    await rm(temporary, { force: true });
+    throw error;
+  }
+  await syncDir(dirname(path));
+}
+
+/** Puts the entries of a folder on disk: a file that was fsynced can still lose its name without this. */
+export function syncDirSync(path: string): void {
   const fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY);
   try {
     fsyncSync(fd);
@@ -86,43 +91,30 @@ export function fsyncDir(path: string): void {
   }
 }
 
-/**
- * A folder that only this user can enter, parents included where they are missing. One that exists is taken only if it is
- * a real folder and ours; its mode is set to 0700. Throws `state_unusable`.
- */
-export function makePrivateDir(path: string): void {
-  try {
-    mkdirSync(path, { recursive: true, mode: 0o700 });
-    const status = lstatSync(path);
-    if (!status.isDirectory()) throw new Error('it is not a folder');
-    if (status.uid !== process.getuid?.()) throw new Error(`it belongs to user ${status.uid}`);
-    if ((status.mode & 0o777) !== 0o700) chmodSync(path, 0o700);
-  } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
-    throw new RemoteError(
-      'state_unusable',
-      `the folder ${path} cannot be used: ${reason}`,
-      { hint: 'make it writable for this user alone' },
-      error,
-    );
+export async function syncDir(path: string): Promise<void> {
+  const dir = await open(path, constants.O_RDONLY | constants.O_DIRECTORY);
+  await closing(dir, () => dir.sync());
+}
+
+/** Removes what a crash between write and rename left in `dir`. For the one process that may write there, at its start. */
+export function sweepTemporary(dir: string): void {
+  for (const name of readdirSync(dir)) {
+    if (name.startsWith(temporaryPrefix)) rmSync(join(dir, name), { force: true });
   }
 }
 
-/** link(2) fails where the name exists, which rename(2) does not. */
-function placeExclusively(temporary: string, path: string): void {
-  linkSync(temporary, path);
-  removeQuietly(temporary);
-  fsyncDir(dirname(path));
+function temporaryName(path: string): string {
+  return join(dirname(path), `${temporaryPrefix}${basename(path)}-${randomBytes(8).toString('hex')}`);
 }
 
-function temporaryBeside(path: string): string {
-  return `${path}.${randomBytes(6).toString('hex')}.tmp`;
-}
-
-function removeQuietly(path: string): void {
+async function closing(file: FileHandle, work: () => Promise<void>): Promise<void> {
   try {
-    unlinkSync(path);
-  } catch {
-    // It was renamed, or never made.
+    await work();
+  } finally {
+    await file.close();
   }
+}
+
+function unusable(path: string, why: string): RemoteError {
+  return new RemoteError('state_unusable', `the folder ${path} ${why}`);
 }

@@ -1,35 +1,45 @@
-import { closeSync, constants, openSync } from 'node:fs';
+import { closeSync, openSync } from 'node:fs';
 import { DatabaseSync } from 'node:sqlite';
+import { RemoteError } from '@codex-remote/protocol/wire';
 
+/** Held until `release` or the end of the process, however it ends. */
 export interface Lock {
-  /** Frees the lock. Idempotent. */
+  /** Idempotent. */
   release(): void;
 }
 
-/** SQLITE_BUSY (sqlite.org/rescode.html): another process holds it. */
-const busy = 5;
+/** SQLITE_BUSY: https://www.sqlite.org/rescode.html#busy */
+const sqliteBusy = 5;
 
 /**
- * The exclusive lock on `path`, or undefined where another process holds it. It is an open exclusive transaction of
- * SQLite, in truth a lock of the kernel on the file: free the moment its process is gone, however it went, which a pid
- * file never is. The file holds nothing and stays.
+ * Takes the lock that the file `path` stands for: an exclusive SQLite transaction, so that the kernel frees it at once
+ * when its holder dies (kill -9 too). The file stays; it says nothing. Not inherited by children.
+ *
+ * Throws `already_running` at once when another process holds it, `state_unusable` when the file cannot be used.
  */
-export function tryLock(path: string): Lock | undefined {
-  // SQLite would create it by the umask.
-  closeSync(openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600));
-  const database = new DatabaseSync(path);
+export function takeLock(path: string): Lock {
+  let database: DatabaseSync | undefined;
   try {
-    database.exec('PRAGMA busy_timeout = 0; PRAGMA journal_mode = MEMORY; BEGIN EXCLUSIVE;');
+    // SQLite would create it with the umask's mode.
+    closeSync(openSync(path, 'a', 0o600));
+    database = new DatabaseSync(path, { timeout: 0 });
+    // MEMORY: an exclusive transaction that never writes needs no journal file beside it.
+    database.exec('PRAGMA journal_mode = MEMORY; BEGIN EXCLUSIVE');
   } catch (error) {
-    database.close();
-    if ((error as { errcode?: number }).errcode === busy) return undefined;
-    throw error;
+    database?.close();
+    if (isBusy(error)) {
+      throw new RemoteError('already_running', `another process holds ${path}`, {}, error);
+    }
+    throw new RemoteError('state_unusable', `the lock file ${path} cannot be used`, {}, error);
   }
-  let held = true;
+  const held = database;
   return {
     release() {
-      if (held) database.close();
-      held = false;
+      if (held.isOpen) held.close();
     },
   };
+}
+
+function isBusy(error: unknown): boolean {
+  return error instanceof Error && 'errcode' in error && error.errcode === sqliteBusy;
 }

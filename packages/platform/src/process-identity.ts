@@ -1,86 +1,151 @@
 import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
+import { join } from 'node:path';
 
-/** Root of proc(5); tests put a folder of their own there. */
-export const procRoot = '/proc';
-
-/** One line of /proc/<pid>/stat, as far as we need it. */
-export interface ProcessStat {
+/** One process of one boot: a pid alone is used again, a pid with its start time is not. */
+export interface ProcessIdentity {
   readonly pid: number;
-  /** `R`, `S`, `Z` … (proc(5), field 3). A zombie is dead: nothing of it runs. */
+  /** Field 22 of /proc/<pid>/stat: clock ticks after boot. */
+  readonly start: number;
+}
+
+/** What /proc/<pid>/stat says, see proc_pid_stat(5). */
+export interface ProcessStat extends ProcessIdentity {
+  /** R, S, D, T, Z … */
   readonly state: string;
-  readonly ppid: number;
-  /** Process group and session (fields 5 and 6). */
+  readonly parent: number;
   readonly group: number;
   readonly session: number;
-  /** Clock ticks after boot at which it started (field 22), as a decimal text. With pid and boot id it names one process. */
-  readonly startTime: string;
 }
 
-/** Parses a stat line; the command in parentheses may itself hold spaces and parentheses. */
-export function parseStat(line: string): ProcessStat | undefined {
-  const open = line.indexOf(' (');
-  const close = line.lastIndexOf(') ');
-  if (open < 0 || close < open) return undefined;
-  const fields = line
-    .slice(close + 2)
-    .trim()
-    .split(/\s+/);
-  const [state, ppid, group, session] = fields;
-  const startTime = fields[19];
-  const pid = Number(line.slice(0, open));
-  if (!Number.isSafeInteger(pid) || pid <= 0 || !state || !startTime || !/^\d+$/.test(startTime))
-    return undefined;
-  return { pid, state, ppid: Number(ppid), group: Number(group), session: Number(session), startTime };
-}
+/** Reads the process table. All of it is Linux; `root` and `hostFacts` are replaced by tests. */
+export class ProcessTable {
+  readonly #root: string;
 
-/** What the kernel says of a pid now; undefined where it has no such process. */
-export function readStat(pid: number, root: string = procRoot): ProcessStat | undefined {
-  try {
-    return parseStat(readFileSync(`${root}/${pid}/stat`, 'latin1'));
-  } catch {
-    return undefined;
+  constructor(root = '/proc') {
+    this.#root = root;
   }
-}
 
-/** The start time of a living process; undefined for none and for a zombie. */
-export function readStartTime(pid: number, root: string = procRoot): string | undefined {
-  const stat = readStat(pid, root);
-  return stat && stat.state !== 'Z' && stat.state !== 'X' ? stat.startTime : undefined;
-}
-
-/** Every process there is now. One that ends meanwhile is left out. */
-export function listProcesses(root: string = procRoot): ProcessStat[] {
-  return readdirSync(root)
-    .filter((name) => /^\d+$/.test(name))
-    .flatMap((name) => readStat(Number(name), root) ?? []);
-}
-
-/** Whether a process was started with the exact `NAME=value` in its environment. False where we may not look. */
-export function hasEnvironmentMark(pid: number, mark: string, root: string = procRoot): boolean {
-  try {
-    return `\0${readFileSync(`${root}/${pid}/environ`, 'latin1')}`.includes(`\0${mark}\0`);
-  } catch {
-    return false;
+  /** New with every boot: a uuid. Empty where the system does not tell. */
+  bootId(): string {
+    return this.#read('sys/kernel/random/boot_id')?.trim() ?? '';
   }
-}
 
-/** Names one boot of this kernel: what was true of a pid before it says nothing now. */
-export function readBootId(root: string = procRoot): string {
-  return readFileSync(`${root}/sys/kernel/random/boot_id`, 'utf8').trim();
+  /** Milliseconds since boot, time asleep included; resolution 10 ms. Unlike the wall clock it never jumps. */
+  uptimeMs(): number {
+    const seconds = Number(this.#read('uptime')?.split(' ')[0]);
+    return Number.isFinite(seconds) ? Math.round(seconds * 1000) : 0;
+  }
+
+  /** Undefined when there is no such process. */
+  stat(pid: number): ProcessStat | undefined {
+    const line = this.#read(`${pid}/stat`);
+    return line === undefined ? undefined : parseStat(line);
+  }
+
+  /** True when exactly this process is there and is not a zombie: kill(2) succeeds on zombies, so it proves nothing. */
+  isAlive(identity: ProcessIdentity): boolean {
+    const stat = this.stat(identity.pid);
+    return stat !== undefined && stat.start === identity.start && !isDead(stat);
+  }
+
+  /** Every process that is not dead. A process that ends meanwhile is left out. */
+  all(): ProcessStat[] {
+    const found: ProcessStat[] = [];
+    for (const pid of this.#pids()) {
+      const stat = this.stat(pid);
+      if (stat && !isDead(stat)) found.push(stat);
+    }
+    return found;
+  }
+
+  /** Not dead, with this session id. While there is one, the kernel does not use the id again. */
+  sessionMembers(session: number): ProcessStat[] {
+    return this.all().filter((stat) => stat.session === session);
+  }
+
+  groupMembers(group: number): ProcessStat[] {
+    return this.all().filter((stat) => stat.group === group);
+  }
+
+  /** Not dead, started with `name=value` in their environment. Processes of others cannot be read and are left out. */
+  marked(name: string, value: string): ProcessStat[] {
+    return this.all().filter((stat) => this.hasMark(stat.pid, name, value));
+  }
+
+  hasMark(pid: number, name: string, value: string): boolean {
+    const environ = this.#read(`${pid}/environ`);
+    return environ !== undefined && `\0${environ}\0`.includes(`\0${name}=${value}\0`);
+  }
+
+  #pids(): number[] {
+    try {
+      return readdirSync(this.#root)
+        .map(Number)
+        .filter((pid) => Number.isInteger(pid) && pid > 0);
+    } catch {
+      return [];
+    }
+  }
+
+  /** Latin-1: names and environments are bytes. Gone, or not ours to read: undefined. */
+  #read(path: string): string | undefined {
+    try {
+      return readFileSync(join(this.#root, path), 'latin1');
+    } catch {
+      return undefined;
+    }
+  }
 }
 
 /**
- * Names this host, 16 hex digits: homes are shared between hosts. machine-id(5) and the host's name together, for images
- * that are cloned with their machine-id.
+ * `pid (comm) state ppid pgrp session …`; comm may hold spaces and parentheses, so the fields are counted from the last
+ * one. Undefined for anything else.
  */
-export function readHostId(machineIdPath: string = '/etc/machine-id'): string {
+export function parseStat(line: string): ProcessStat | undefined {
+  const open = line.indexOf(' (');
+  const close = line.lastIndexOf(') ');
+  if (open < 1 || close < open) return undefined;
+  const pid = Number(line.slice(0, open));
+  const fields = line
+    .slice(close + 2)
+    .trimEnd()
+    .split(' ');
+  const [state, parent, group, session] = fields;
+  // Field 22 of the line, the first after comm being field 3.
+  const start = Number(fields[19]);
+  if (!state || !Number.isInteger(pid) || !Number.isInteger(start)) return undefined;
+  const stat = { pid, start, state, parent: Number(parent), group: Number(group), session: Number(session) };
+  return [stat.parent, stat.group, stat.session].every(Number.isInteger) ? stat : undefined;
+}
+
+/** Z: ended, not yet reaped. X: about to vanish. */
+function isDead(stat: ProcessStat): boolean {
+  return stat.state === 'Z' || stat.state === 'X';
+}
+
+export interface HostFacts {
+  /** Contents of /etc/machine-id, or empty. */
+  readonly machineId: string;
+  readonly hostname: string;
+}
+
+/**
+ * Tells hosts apart that share a home: 16 hex digits of sha256 over /etc/machine-id and the host name (clones often share
+ * the first, containers often lack it).
+ */
+export function hostId(facts: HostFacts = readHostFacts()): string {
+  const text = `${facts.machineId.trim()}\n${facts.hostname}`;
+  return createHash('sha256').update(text).digest('hex').slice(0, 16);
+}
+
+function readHostFacts(): HostFacts {
   let machineId = '';
   try {
-    machineId = readFileSync(machineIdPath, 'utf8').trim();
+    machineId = readFileSync('/etc/machine-id', 'utf8');
   } catch {
-    // Containers may have none; the name must do.
+    // Some containers and macOS have none: the host name must do.
   }
-  return createHash('sha256').update(`${machineId}\n${hostname()}`).digest('hex').slice(0, 16);
+  return { machineId, hostname: hostname() };
 }

@@ -40,6 +40,7 @@ const registry = {
   agent_outdated: { http: 426, close: 4426, retryable: false, when: 'agent and controller share no protocol version' },
   agent_start_failed: { http: 502, retryable: true, when: 'the agent was installed and did not dial in' },
   duplicate_agent: { http: 409, close: 4409, retryable: false, when: "another live agent uses this machine's key" },
+  already_running: { http: 409, retryable: false, when: 'another process holds the lock of this state folder' },
   session_replaced: { http: 503, close: 4408, retryable: true, when: 'a newer connection of the same machine took over' },
   controller_unreachable: { http: 503, retryable: true, when: 'the controller does not answer on its socket' },
   controller_starting: { http: 503, retryable: true, when: 'the controller is not ready yet' },
