@@ -5,7 +5,10 @@ import type { Session } from './session.ts';
 export interface CallOptions {
   /** Withdraws the request: the channel is reset with `cancelled`, and so the call fails. */
   signal?: AbortSignal;
-  /** Sent as DATA before our END. The iterator is closed on every path. */
+  /**
+   * Sent as DATA before our END. When the call is over earlier, the iterator is closed at its next chunk; one that may
+   * wait for ever is ended by its owner.
+   */
   body?: AsyncIterable<Uint8Array>;
 }
 
@@ -24,7 +27,7 @@ export async function call(
   const channel = session.open(verb, params);
   const onAbort = (): void => channel.reset(cancelled(verb));
   signal?.addEventListener('abort', onAbort, { once: true });
-  const sending = sendBody(channel, body);
+  void sendBody(channel, body);
   try {
     const reply = await receiveReply(channel, verb);
     void watchRest(channel);
@@ -32,38 +35,19 @@ export async function call(
   } catch (error) {
     const failure = RemoteError.from(error);
     channel.reset(failure);
-    // A body that failed is the cause, and the reset only its consequence.
-    const cause = (await sending) ?? failure;
-    throw session.ended === cause ? cause.with({ sent: channel.opened ? 'unknown' : 'no' }) : cause;
+    throw session.ended === failure ? failure.with({ sent: channel.opened ? 'unknown' : 'no' }) : failure;
   } finally {
     signal?.removeEventListener('abort', onAbort);
   }
 }
 
-/** Gives the body's own error, if that is what went wrong; then the channel is reset. */
-async function sendBody(
-  channel: Channel,
-  body: AsyncIterable<Uint8Array> | undefined,
-): Promise<RemoteError | undefined> {
-  if (!body) {
-    channel.end();
-    return undefined;
-  }
-  let writing = false;
+/** Never rejects: what goes wrong resets the channel, and its reader gets it. */
+async function sendBody(channel: Channel, body: AsyncIterable<Uint8Array> | undefined): Promise<void> {
   try {
-    for await (const bytes of body) {
-      writing = true;
-      await channel.write(bytes);
-      writing = false;
-    }
+    if (body) for await (const bytes of body) await channel.write(bytes);
     channel.end();
-    return undefined;
   } catch (error) {
-    // The channel is over already, and its reader says why.
-    if (writing) return undefined;
-    const failure = RemoteError.from(error);
-    channel.reset(failure);
-    return failure;
+    channel.reset(RemoteError.from(error));
   }
 }
 

@@ -122,8 +122,13 @@ export class ChannelLife implements Channel {
     return this.#window.available;
   }
 
-  async send(message: unknown): Promise<void> {
-    return this.#whileSending(() => this.outbox.message(encodeMessage(message, this.#owner.limits)));
+  send(message: unknown): Promise<void> {
+    try {
+      const payload = encodeMessage(message, this.#owner.limits);
+      return this.#whileSending(() => this.outbox.message(payload));
+    } catch (error) {
+      return Promise.reject(RemoteError.from(error));
+    }
   }
 
   write(bytes: Uint8Array): Promise<void> {
@@ -147,11 +152,11 @@ export class ChannelLife implements Channel {
 
   reset(error: RemoteError): void {
     if (this.#isOver()) return;
-    // Before OPEN has gone out there is nobody to tell.
-    if (this.outbox.opened) this.#owner.sendReset(this.id, error);
     this.#inbox.clear();
     this.#peerEnded = false;
     this.#fail(error);
+    // Before OPEN has gone out there is nobody to tell.
+    if (this.outbox.opened) this.#owner.sendReset(this.id, error);
   }
 
   receive(): Promise<Incoming | undefined> {

@@ -1,5 +1,4 @@
 import { encodeAck, encodePing, encodePong, encodeWindow } from './encode.ts';
-import { RemoteError } from './errors.ts';
 import { Fifo } from './fifo.ts';
 import type { WireLimits } from './limits.ts';
 
@@ -47,17 +46,11 @@ export class Control {
     this.#windows.set(channel, (this.#windows.get(channel) ?? 0) + credit);
   }
 
-  /** Throws when the peer takes none of them: scope is the whole session. */
-  reset(frame: Uint8Array): void {
-    if (this.#resets.length >= this.#limits.maxControlBacklog) {
-      const facts = { field: 'control_backlog', value: this.#resets.length };
-      throw new RemoteError(
-        'protocol_error',
-        'the peer opens channels and does not read what becomes of them',
-        { facts },
-      );
-    }
+  /** False: too many wait already, the peer takes none of them. Scope is the whole session. */
+  reset(frame: Uint8Array): boolean {
+    if (this.#resets.length >= this.#limits.maxControlBacklog) return false;
     this.#resets.push(frame);
+    return true;
   }
 
   /** The channel is over: its credit is of no use to anyone. */

@@ -117,7 +117,7 @@ export class Session {
    * encodeMessage throws for params that cannot travel or are over `maxOpenBytes`.
    */
   open(verb: string, params: unknown): Channel {
-    if (this.#cause) throw this.#cause;
+    if (this.#cause) throw this.#cause.with({ sent: 'no' });
     if (this.#ownOpen >= this.#limits.maxChannels) {
       throw new RemoteError('too_many_channels', `the session has ${this.#ownOpen} open channels`, {
         sent: 'no',
@@ -213,7 +213,10 @@ export class Session {
         this.#writer.pump();
         return;
       case 'goaway':
-        this.#finish(decodeError(frame.payload, this.#limits), 'close');
+        this.#finish(
+          decodeError(frame.payload, this.#limits).with({ facts: { reported_by: 'peer' } }),
+          'close',
+        );
         return;
     }
   }
@@ -291,8 +294,9 @@ export class Session {
 
   #sendReset(id: number, error: RemoteError): void {
     if (this.#cause) return;
-    this.#control.reset(encodeWithPayload(frameKind.reset, id, encodeError(error, this.#limits)));
-    this.#writer.pump();
+    const frame = encodeWithPayload(frameKind.reset, id, encodeError(error, this.#limits));
+    if (this.#control.reset(frame)) this.#writer.pump();
+    else this.end(broken('control_backlog', this.#limits.maxControlBacklog, 'the peer takes no RESET'));
   }
 
   #ownerOfChannels(): ChannelOwner {

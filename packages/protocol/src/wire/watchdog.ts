@@ -25,7 +25,8 @@ export class Watchdog {
   #dueAt = 0;
   #lastActivityAt: number;
   #lastPingAt: number;
-  #taken = 0;
+  /** Bytes that the transport had taken when progress was last seen; its own framing makes this a measure, not a count. */
+  #taken = Number.NEGATIVE_INFINITY;
   #progressAt: number;
 
   constructor(parts: WatchdogParts) {

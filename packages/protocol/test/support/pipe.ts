@@ -69,6 +69,11 @@ export class PipeEnd implements Transport {
     this.#handlers?.frame(frame);
   }
 
+  /** Part of a frame came to this end. */
+  activitySeen(): void {
+    this.#handlers?.activity();
+  }
+
   gone(): void {
     const handlers = this.#handlers;
     this.#handlers = undefined;
