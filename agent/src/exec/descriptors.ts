@@ -1,0 +1,35 @@
+import { closeSync, readdirSync, readFileSync } from 'node:fs';
+
+/** O_CLOEXEC in the octal `flags` of /proc/<pid>/fdinfo, see proc_pid_fdinfo(5). */
+const closeOnExec = 0o2000000;
+
+/** Descriptors above 2 that every child of this process would inherit. Empty where there is no /proc. */
+export function inheritedDescriptors(): number[] {
+  return descriptors().filter((fd) => {
+    try {
+      const flags = /^flags:\s*([0-7]+)$/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, 'latin1'))?.[1];
+      return flags !== undefined && (Number.parseInt(flags, 8) & closeOnExec) === 0;
+    } catch {
+      // It was the one that read the folder.
+      return false;
+    }
+  });
+}
+
+/**
+ * Closes what a careless parent left open: it would reach every job and keep the parent's pipes and files alive. For the
+ * agent's first moments, before it opens anything of its own.
+ */
+export function closeInheritedDescriptors(): void {
+  for (const fd of inheritedDescriptors()) closeSync(fd);
+}
+
+function descriptors(): number[] {
+  try {
+    return readdirSync('/proc/self/fd')
+      .map(Number)
+      .filter((fd) => fd > 2);
+  } catch {
+    return [];
+  }
+}

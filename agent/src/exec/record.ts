@@ -1,0 +1,61 @@
+import { type ProcessIdentity, parseStat } from '@codex-remote/platform';
+
+/** Size of the record file, all of it allocated before the start: a full disk cannot lose an exit code. */
+export const recordBytes = 4096;
+
+/** What the shim has written so far, see shim.sh. A field is there only once its whole line is. */
+export interface ExitRecord {
+  /** The job itself: it has run. */
+  readonly job?: ProcessIdentity;
+  readonly exitCode?: number;
+  /** The gate closed before `go`: the job never ran. */
+  readonly aborted: boolean;
+  /** The directory had gone: the job never ran. */
+  readonly noCwd: boolean;
+  /** Streams whose pump has written everything. */
+  readonly eof: ReadonlySet<string>;
+  /** Streams that lost bytes to a full disk. */
+  readonly torn: ReadonlySet<string>;
+}
+
+/** Reads whole `v1 … end` lines and ignores everything else: a half written line says nothing. */
+export function parseRecord(text: string): ExitRecord {
+  let job: ProcessIdentity | undefined;
+  let exitCode: number | undefined;
+  let aborted = false;
+  let noCwd = false;
+  const eof = new Set<string>();
+  const torn = new Set<string>();
+  const lines = text.split('\n');
+  // What follows the last newline is half a line even when it looks whole.
+  lines.pop();
+  for (const line of lines) {
+    const match = /^v1 ([a-z]+)(?: (.*))? end$/.exec(line);
+    const value = match?.[2] ?? '';
+    switch (match?.[1]) {
+      case 'job': {
+        const stat = parseStat(value);
+        job = stat && { pid: stat.pid, start: stat.start };
+        break;
+      }
+      case 'exit':
+        if (/^\d{1,3}$/.test(value)) exitCode = Number(value);
+        break;
+      case 'aborted':
+        aborted = true;
+        break;
+      case 'nocwd':
+        noCwd = true;
+        break;
+      case 'eof':
+        eof.add(value);
+        break;
+      case 'torn':
+        torn.add(value);
+        break;
+    }
+  }
+  // The waiter also reports the exit of a shell that never became the job.
+  const code = job === undefined ? undefined : exitCode;
+  return { ...(job && { job }), ...(code !== undefined && { exitCode: code }), aborted, noCwd, eof, torn };
+}
