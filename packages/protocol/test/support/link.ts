@@ -32,9 +32,9 @@ export class Link {
     this.b.blackhole();
   }
 
-  /** Nothing under way in either direction. */
+  /** Up, with nothing under way in either direction. */
   get idle(): boolean {
-    return this.a.inFlight === 0 && this.b.inFlight === 0;
+    return this.a.isUp && this.b.isUp && this.a.inFlight === 0 && this.b.inFlight === 0;
   }
 }
 
