@@ -32,9 +32,9 @@ export class ChannelDuplex extends Duplex {
   }
 
   override _write(chunk: Buffer, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {
-    // ssh2 forgets the callback of a write to a channel that is closed.
-    if (this.#closed || !this.#channel.writable)
-      done(Object.assign(new Error('the other side closed the channel'), { code: 'EPIPE' }));
+    // ssh2 forgets the callback of a write to a closed channel. The peer does not want these bytes; its end says so, and
+    // what it sent before may still be unread, so this is no error.
+    if (this.#closed || !this.#channel.writable) done();
     else this.#channel.write(chunk, done);
   }
 

@@ -15,6 +15,8 @@ export interface OpenOptions {
   /** SHA256:… that the user accepts for this host. */
   readonly acceptHostKey?: string;
   readonly timeoutMs?: number;
+  /** Gives the attempt up, with `cancelled`. */
+  readonly signal?: AbortSignal;
 }
 
 /** Connects to a resolved host. Throws `ssh_unreachable`, `ssh_auth_failed`, `host_key_unknown`, `host_key_changed`, `ssh_config_invalid`. */

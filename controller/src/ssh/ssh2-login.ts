@@ -1,12 +1,18 @@
 import { connect, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { type Clock, RemoteError } from '@codex-remote/protocol/wire';
-import ssh2, { type AuthHandlerMiddleware, type Client, type ClientErrorExtensions } from 'ssh2';
+import { RemoteError } from '@codex-remote/protocol/wire';
+import ssh2, {
+  type Algorithms,
+  type AuthHandlerMiddleware,
+  type Client,
+  type ClientErrorExtensions,
+} from 'ssh2';
 import { offeredAlgorithms } from './algorithms.ts';
 import { Authentication } from './authentication.ts';
 import { ChannelDuplex } from './channel-duplex.ts';
+import type { Deadline } from './deadline.ts';
 import { type HostKey, readHostKey } from './host-key.ts';
-import type { HostKeyPolicy } from './host-key-policy.ts';
+import { HostKeyPolicy } from './host-key-policy.ts';
 import type { ResolvedHost } from './resolve.ts';
 import { errnoOf, unreachable } from './unreachable.ts';
 
@@ -16,15 +22,8 @@ const keepalive = { keepaliveInterval: 5_000, keepaliveCountMax: 6 } as const;
 /** RFC 4253 section 11.1: reasons by which a server ends a login that it refuses. OpenSSH uses 2 for too many attempts. */
 const refusals = new Set<unknown>([2, 14]);
 
-export interface LoginOptions {
-  readonly clock: Clock;
-  readonly policy: HostKeyPolicy;
-  /** `clock.monotonic()` at which the attempt is given up. */
-  readonly deadline: number;
-}
-
 /** Opens the bytes to a hop: a TCP connection of our own, without Nagle's delay (250 ms against 55 to connect). */
-export function dialHost(host: ResolvedHost, options: { clock: Clock; deadline: number }): Promise<Socket> {
+export function dialHost(host: ResolvedHost, deadline: Deadline): Promise<Socket> {
   return new Promise((resolve, reject) => {
     const socket = connect({
       host: host.host,
@@ -33,18 +32,18 @@ export function dialHost(host: ResolvedHost, options: { clock: Clock; deadline: 
       noDelay: true,
       ...(host.bindAddress === undefined ? {} : { localAddress: host.bindAddress }),
     });
-    const timer = options.clock.setTimer(Math.max(0, options.deadline - options.clock.monotonic()), () => {
+    const limit = deadline.watch((cancelled) => {
       socket.destroy();
-      reject(unreachable(host, 'ETIMEDOUT', 'it gives no answer'));
+      reject(cancelled ?? unreachable(host, 'ETIMEDOUT', 'it gives no answer'));
     });
-    socket.once('error', (error) => {
-      timer.cancel();
+    // Stays: whoever uses the socket hears of its errors by its end.
+    socket.on('error', (error) => {
+      limit.cancel();
       const errno = errnoOf(error);
       reject(unreachable(host, errno, sayings[errno] ?? `connecting failed with ${errno}`, error));
     });
     socket.once('connect', () => {
-      timer.cancel();
-      socket.removeAllListeners('error');
+      limit.cancel();
       resolve(socket);
     });
   });
@@ -58,37 +57,55 @@ const sayings: Readonly<Record<string, string>> = {
 };
 
 /** Opens the bytes to the next host through a hop that is logged in (`ProxyJump`). */
-export function dialThrough(client: Client, next: ResolvedHost, alive: () => boolean): Promise<Duplex> {
+export function dialThrough(
+  client: Client,
+  next: ResolvedHost,
+  alive: () => boolean,
+  deadline: Deadline,
+): Promise<Duplex> {
   return new Promise((resolve, reject) => {
+    let late = false;
+    const limit = deadline.watch((cancelled) => {
+      late = true;
+      reject(cancelled ?? unreachable(next, 'ETIMEDOUT', 'it gives no answer'));
+    });
     client.forwardOut('127.0.0.1', 0, next.host, next.port, (error, channel) => {
+      limit.cancel();
       if (error) reject(unreachable(next, 'jump_refused', 'the jump host does not lead there', error));
-      else resolve(new ChannelDuplex(channel, alive));
+      else if (late) channel.close();
+      else resolve(new ChannelDuplex(channel, alive).on('error', () => undefined));
     });
   });
 }
 
-/**
- * Speaks SSH over `bytes` until the user is logged in; takes the bytes over and ends them when it fails. Throws
- * `host_key_unknown`, `host_key_changed`, `ssh_auth_failed`, `ssh_unreachable`.
- */
-export async function login(bytes: Duplex, host: ResolvedHost, options: LoginOptions): Promise<Client> {
-  const { clock, policy } = options;
+/** What a login needs that is read from files, so that it is there before the host is dialled. */
+export interface LoginPlan {
+  readonly host: ResolvedHost;
+  readonly policy: HostKeyPolicy;
+  readonly algorithms: Algorithms;
+  readonly authentication: Authentication;
+}
+
+/** Reads known_hosts and keys. Throws `ssh_config_invalid`. */
+export async function planLogin(host: ResolvedHost, acceptHostKey?: string): Promise<LoginPlan> {
+  const policy = await HostKeyPolicy.read(host, acceptHostKey);
   const algorithms = offeredAlgorithms(host, policy);
   if (algorithms === undefined) {
-    bytes.destroy();
     throw new RemoteError(
       'ssh_config_invalid',
       `the ssh configuration leaves no algorithm for ${host.host} that ssh2 can do`,
       { hint: 'use the system transport for this machine' },
     );
   }
-  let authentication: Authentication;
-  try {
-    authentication = await Authentication.prepare(host);
-  } catch (error) {
-    bytes.destroy();
-    throw error;
-  }
+  return { host, policy, algorithms, authentication: await Authentication.prepare(host) };
+}
+
+/**
+ * Speaks SSH over `bytes` until the user is logged in; takes the bytes over and ends them when it fails. Throws
+ * `host_key_unknown`, `host_key_changed`, `ssh_auth_failed`, `ssh_unreachable`.
+ */
+export async function login(bytes: Duplex, plan: LoginPlan, deadline: Deadline): Promise<Client> {
+  const { host, policy, algorithms, authentication } = plan;
   const client = new ssh2.Client();
   let refusedKey: RemoteError | undefined;
   let toStore: HostKey | undefined;
@@ -103,17 +120,17 @@ export async function login(bytes: Duplex, host: ResolvedHost, options: LoginOpt
   };
   try {
     await new Promise<void>((resolve, reject) => {
-      const timer = clock.setTimer(Math.max(0, options.deadline - clock.monotonic()), () => {
-        reject(
-          phase === 'handshake'
-            ? unreachable(host, 'ETIMEDOUT', 'it does not finish the SSH handshake')
-            : authentication.error(),
-        );
+      const limit = deadline.watch((cancelled) => {
+        const silent = () => unreachable(host, 'ETIMEDOUT', 'it does not finish the SSH handshake');
+        reject(cancelled ?? (phase === 'handshake' ? silent() : authentication.error()));
       });
       const settle = (run: () => void): void => {
-        timer.cancel();
+        limit.cancel();
         run();
       };
+      const closed = () =>
+        refusedKey ?? unreachable(host, 'closed', 'it closed the connection during the login');
+      if (bytes.destroyed) return settle(() => reject(closed()));
       client.once('handshake', () => {
         phase = 'authentication';
       });
@@ -123,11 +140,7 @@ export async function login(bytes: Duplex, host: ResolvedHost, options: LoginOpt
         if (error.level === 'agent') authentication.agentFailed();
         else settle(() => reject(refusedKey ?? failure(error, host, phase, authentication)));
       });
-      client.once('close', () =>
-        settle(() =>
-          reject(refusedKey ?? unreachable(host, 'closed', 'it closed the connection during the login')),
-        ),
-      );
+      client.once('close', () => settle(() => reject(closed())));
       client.connect({
         sock: bytes,
         username: host.user,
@@ -143,6 +156,7 @@ export async function login(bytes: Duplex, host: ResolvedHost, options: LoginOpt
       });
     });
     if (toStore !== undefined) await policy.store(toStore);
+    if (bytes.destroyed) throw unreachable(host, 'closed', 'it closed the connection after the login');
   } catch (error) {
     client.on('error', () => undefined);
     client.destroy();

@@ -2,9 +2,9 @@ import type { Duplex } from 'node:stream';
 import { type Clock, RemoteError } from '@codex-remote/protocol/wire';
 import type { Client, ClientChannel } from 'ssh2';
 import { ChannelDuplex } from './channel-duplex.ts';
-import { HostKeyPolicy } from './host-key-policy.ts';
+import { Deadline } from './deadline.ts';
 import type { ResolvedHost } from './resolve.ts';
-import { dialHost, dialThrough, login } from './ssh2-login.ts';
+import { dialHost, dialThrough, login, planLogin } from './ssh2-login.ts';
 import {
   connectMs,
   type Forwarding,
@@ -20,6 +20,8 @@ export interface Ssh2Options {
   readonly acceptHostKey?: string;
   /** For all hops together. */
   readonly timeoutMs?: number;
+  /** Gives the attempt up, with `cancelled`. */
+  readonly signal?: AbortSignal;
 }
 
 /**
@@ -27,35 +29,37 @@ export interface Ssh2Options {
  * `ssh_config_invalid`.
  */
 export async function connectSsh2(host: ResolvedHost, options: Ssh2Options): Promise<HostTransport> {
-  const { clock } = options;
-  const deadline = clock.monotonic() + (options.timeoutMs ?? connectMs);
-  const clients: { client: Client; alive: () => boolean }[] = [];
+  const deadline = new Deadline(options.clock, options.timeoutMs ?? connectMs, options.signal);
+  const logins: Login[] = [];
   try {
     for (const hop of [...host.jumps, host]) {
-      const policy = await HostKeyPolicy.read(hop, options.acceptHostKey);
-      const before = clients.at(-1);
-      const dialled =
+      const plan = await planLogin(hop, options.acceptHostKey);
+      const before = logins.at(-1);
+      const bytes =
         before === undefined
-          ? dialHost(hop, { clock, deadline })
-          : dialThrough(before.client, hop, before.alive);
-      const bytes = await dialled;
-      const client = await login(bytes, hop, { clock, policy, deadline });
+          ? await dialHost(hop, deadline)
+          : await dialThrough(before.client, hop, before.alive, deadline);
+      const client = await login(bytes, plan, deadline);
       let alive = true;
       client.on('close', () => {
         alive = false;
       });
       // Without a listener an error would be thrown; `close` follows and says the same.
       client.on('error', () => undefined);
-      clients.push({ client, alive: () => alive });
+      logins.push({ client, bytes, alive: () => alive });
     }
   } catch (error) {
-    for (const { client } of clients.reverse()) client.destroy();
+    for (const { bytes } of logins.reverse()) bytes.destroy();
     throw error;
   }
-  return new Ssh2Transport(
-    host,
-    clients.map((hop) => hop.client),
-  );
+  return new Ssh2Transport(host, logins);
+}
+
+/** One hop that is logged in. `bytes` carry it: ssh2 does not destroy a socket that it has begun to end. */
+interface Login {
+  readonly client: Client;
+  readonly bytes: Duplex;
+  readonly alive: () => boolean;
 }
 
 class Ssh2Transport implements HostTransport {
@@ -64,21 +68,24 @@ class Ssh2Transport implements HostTransport {
   readonly closed: Promise<RemoteError | undefined>;
   readonly #host: ResolvedHost;
   readonly #client: Client;
+  readonly #bytes: Duplex;
   readonly #listeners = new Map<string, (connection: Duplex) => void>();
   #alive = true;
   #closing = false;
 
-  /** `clients` in the order of connecting, the machine's last; they end with this. */
-  constructor(host: ResolvedHost, clients: readonly Client[]) {
-    const client = clients.at(-1);
-    if (client === undefined) throw new RemoteError('internal', 'an SSH transport needs a client');
+  /** `logins` in the order of connecting, the machine's last; they end with this. */
+  constructor(host: ResolvedHost, logins: readonly Login[]) {
+    const last = logins.at(-1);
+    if (last === undefined) throw new RemoteError('internal', 'an SSH transport needs a client');
+    const { client } = last;
     this.#host = host;
     this.#client = client;
+    this.#bytes = last.bytes;
     this.description = describeHost(host);
     this.closed = new Promise((resolve) => {
       client.once('close', () => {
         this.#alive = false;
-        for (const hop of clients) if (hop !== client) hop.destroy();
+        for (const hop of logins) hop.bytes.destroy();
         resolve(this.#closing ? undefined : this.#broken());
       });
     });
@@ -140,7 +147,7 @@ class Ssh2Transport implements HostTransport {
     if (!this.#alive) return;
     this.#client.end();
     // The goodbye is in the kernel's hands; nobody waits for a dead peer's.
-    this.#client.destroy();
+    this.#bytes.destroy();
     await this.closed;
   }
 

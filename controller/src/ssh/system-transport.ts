@@ -6,6 +6,7 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import { type Clock, RemoteError } from '@codex-remote/protocol/wire';
+import { Deadline } from './deadline.ts';
 import { type HostKey, readHostKey } from './host-key.ts';
 import { HostKeyPolicy } from './host-key-policy.ts';
 import { ChildProcess } from './local-transport.ts';
@@ -22,6 +23,8 @@ export interface SystemOptions {
   readonly acceptHostKey?: string;
   /** For all hops together. */
   readonly timeoutMs?: number;
+  /** Gives the attempt up, with `cancelled`. */
+  readonly signal?: AbortSignal;
 }
 
 /** What of the user's configuration must not happen in a connection of ours, and what must. */
@@ -53,7 +56,7 @@ exit 0
  * Throws what `connectSsh2` throws.
  */
 export async function connectSystem(host: ResolvedHost, options: SystemOptions): Promise<HostTransport> {
-  const deadline = options.clock.monotonic() + (options.timeoutMs ?? connectMs);
+  const deadline = new Deadline(options.clock, options.timeoutMs ?? connectMs, options.signal);
   const hops: SystemTransport[] = [];
   try {
     for (const hop of [...host.jumps, host]) hops.push(await connectHop(hop, hops.at(-1), deadline, options));
@@ -70,7 +73,7 @@ export async function connectSystem(host: ResolvedHost, options: SystemOptions):
 async function connectHop(
   host: ResolvedHost,
   through: SystemTransport | undefined,
-  deadline: number,
+  deadline: Deadline,
   options: SystemOptions,
 ): Promise<SystemTransport> {
   const policy = await HostKeyPolicy.read(host, options.acceptHostKey);
@@ -108,14 +111,15 @@ async function explain(
   master: Master,
   policy: HostKeyPolicy,
 ): Promise<HostKey> {
+  if (master.cancelled !== undefined) throw master.cancelled;
   const said = sanitise(master.stderr).slice(-500);
   const facts: Record<string, string> = said === '' ? {} : { ssh_said: said };
   const shown = await shownKey(dir);
   if (shown === undefined) {
-    const what = master.timedOut
+    const what = master.late
       ? 'it gives no answer'
       : `ssh could not reach it${said === '' ? '' : ` (${said.split('\n').at(-1)})`}`;
-    throw unreachable(host, master.timedOut ? 'ETIMEDOUT' : 'ssh_failed', what).with({ facts });
+    throw unreachable(host, master.late ? 'ETIMEDOUT' : 'ssh_failed', what).with({ facts });
   }
   const decision = policy.decide(shown);
   if (!decision.trusted) throw decision.error;
@@ -159,7 +163,9 @@ async function exists(path: string): Promise<boolean> {
 class Master {
   readonly child: ChildProcessWithoutNullStreams;
   ready = false;
-  timedOut = false;
+  /** Killed because the deadline passed, or because the caller has gone. */
+  late = false;
+  cancelled: RemoteError | undefined;
   readonly #stderr = new TextTail();
 
   private constructor(child: ChildProcessWithoutNullStreams) {
@@ -181,18 +187,17 @@ class Master {
     host: ResolvedHost,
     dir: string,
     through: SystemTransport | undefined,
-    deadline: number,
+    deadline: Deadline,
     options: SystemOptions,
   ): Promise<Master> {
-    const { clock, environment } = options;
-    const remaining = Math.max(1, deadline - clock.monotonic());
+    const { environment } = options;
     const words = [
       ...configWords(environment),
       '-M',
       '-S',
       join(dir, 'mux'),
       '-T',
-      ...optionWords(host, dir, through, remaining),
+      ...optionWords(host, dir, through, deadline.remainingMs),
     ];
     const target = [
       ...(host.target.port === undefined ? [] : ['-p', String(host.target.port)]),
@@ -207,8 +212,9 @@ class Master {
     const mark = randomBytes(16).toString('hex');
     child.stdin.write(`${mark}\n`);
     await new Promise<void>((resolve) => {
-      const timer = clock.setTimer(remaining, () => {
-        master.timedOut = true;
+      const limit = deadline.watch((cancelled) => {
+        master.late = true;
+        master.cancelled = cancelled;
         child.kill('SIGKILL');
       });
       // Noise of rc files stands before the echo.
@@ -219,11 +225,11 @@ class Master {
         master.ready = true;
         seen = '';
         child.stdout.removeAllListeners('data').resume();
-        timer.cancel();
+        limit.cancel();
         resolve();
       });
       const ended = (): void => {
-        timer.cancel();
+        limit.cancel();
         resolve();
       };
       child.once('close', ended);
@@ -285,9 +291,9 @@ class SystemTransport implements HostTransport {
     return this.#description;
   }
 
-  /** What `ssh` runs to reach the next host through this one: a line for its shell, of nothing but our own folder's name. */
+  /** What `ssh` runs to reach the next host through this one: a line for its shell, of nothing but our own folder's name. ssh puts `exec` before it. */
   get proxyCommand(): string {
-    return `exec '${this.#environment.program ?? 'ssh'}' ${this.#words().join(' ')} -W '[%h]:%p' mux`;
+    return `'${this.#environment.program ?? 'ssh'}' ${this.#words().join(' ')} -W '[%h]:%p' mux`;
   }
 
   /** Takes over the hops before this one: they end with it. */
