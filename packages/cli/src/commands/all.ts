@@ -1,0 +1,58 @@
+import type { Command } from '../table/command.ts';
+import { Table } from '../table/parse.ts';
+import { controllerLogs } from './controller/logs.ts';
+import { controllerStart } from './controller/start.ts';
+import { controllerStatus } from './controller/status.ts';
+import { controllerStop } from './controller/stop.ts';
+import { execCancel } from './exec/cancel.ts';
+import { execList } from './exec/list.ts';
+import { execLogs } from './exec/logs.ts';
+import { execResult } from './exec/result.ts';
+import { execRun } from './exec/run.ts';
+import { execStart } from './exec/start.ts';
+import { execWait } from './exec/wait.ts';
+import { execWatch } from './exec/watch.ts';
+import { machineAdd } from './machine/add.ts';
+import { machineCheck } from './machine/check.ts';
+import { machineDown } from './machine/down.ts';
+import { machineList } from './machine/list.ts';
+import { machineRemove } from './machine/remove.ts';
+import { machineShow } from './machine/show.ts';
+import { machineUp } from './machine/up.ts';
+import { version } from './version.ts';
+
+/** Every command, in the order of the help. */
+export const commands: readonly Command[] = [
+  machineAdd,
+  machineList,
+  machineShow,
+  machineCheck,
+  machineUp,
+  machineDown,
+  machineRemove,
+  execRun,
+  execStart,
+  execResult,
+  execLogs,
+  execWatch,
+  execWait,
+  execCancel,
+  execList,
+  controllerStart,
+  controllerStop,
+  controllerStatus,
+  controllerLogs,
+  version,
+];
+
+export const table = new Table(commands);
+
+/** What runs without oclif: what is called often, or waits for nobody. */
+export const isHot = ({ name }: Command): boolean =>
+  name.startsWith('exec ') || name === 'machine check' || name === 'machine list' || name === 'machine show';
+
+export const nouns: Readonly<Record<string, string>> = {
+  machine: 'Machines: register, check, bring up and down',
+  exec: 'Execs: run commands on machines and follow them',
+  controller: 'The daemon on this side',
+};

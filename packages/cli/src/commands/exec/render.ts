@@ -1,0 +1,64 @@
+import { type Answer, oneLine } from '@codex-remote/client';
+import type { ExecView } from '@codex-remote/protocol/schema';
+
+/** `1.2 s`, `3 m 20 s`, `2 h 5 m`. */
+export function shownDuration(ms: number): string {
+  if (ms < 1000) return `${Math.round(ms)} ms`;
+  const seconds = ms / 1000;
+  if (seconds < 60) return `${seconds.toFixed(1)} s`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} m ${Math.floor(seconds % 60)} s`;
+  return `${Math.floor(seconds / 3600)} h ${Math.floor((seconds % 3600) / 60)} m`;
+}
+
+/** How an exec stands, on one line. */
+export function oneLineOf({ machine, state }: ExecView): string {
+  const name = `${state.exec_id} on ${machine}`;
+  switch (state.status) {
+    case 'queued':
+      return `${name}: queued`;
+    case 'running':
+      return `${name}: running${state.started_at === undefined ? '' : ` since ${state.started_at}`}`;
+    case 'lost':
+      return `${name}: lost (${state.reason})${state.safe_to_retry ? ', it never ran' : ''}`;
+    case 'finished': {
+      const how =
+        state.reason === 'exited'
+          ? `exit ${state.exit_code}`
+          : `${state.reason.replaceAll('_', ' ')}, exit ${state.exit_code}`;
+      const why = state.spawn_error === undefined ? '' : `: ${oneLine(state.spawn_error)}`;
+      return `${name}: ${how}${state.signal === undefined ? '' : ` (${state.signal})`} after ${shownDuration(state.duration_ms)}${why}`;
+    }
+  }
+}
+
+/** An answer for a person: the line, then the tails or the last line. */
+export function answerText(view: ExecView, answer: Answer): string {
+  const lines = [oneLineOf(view)];
+  if (answer.machine_connected === false)
+    lines.push(`${view.machine} is away; this is as of ${answer.as_of ?? 'its last report'}`);
+  if (answer.last_line !== undefined) lines.push(`last line: ${oneLine(answer.last_line)}`);
+  for (const [name, tail, from] of [
+    ['stdout', answer.stdout_tail, answer.stdout_tail_from],
+    ['stderr', answer.stderr_tail, answer.stderr_tail_from],
+  ] as const) {
+    if (tail !== undefined && tail !== '')
+      lines.push(`--- ${name}${from ? ` from byte ${from}` : ''} ---`, tail.replace(/\n$/, ''));
+  }
+  if (answer.next_command !== undefined) lines.push(`next: ${answer.next_command}`);
+  return lines.join('\n');
+}
+
+/** Columns as wide as their widest cell. */
+export function table(header: readonly string[], rows: readonly (readonly string[])[]): string {
+  const widths = header.map((title, column) =>
+    Math.max(title.length, ...rows.map((row) => row[column]?.length ?? 0)),
+  );
+  return [header, ...rows]
+    .map((row) =>
+      row
+        .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+        .join('  ')
+        .trimEnd(),
+    )
+    .join('\n');
+}

@@ -1,0 +1,23 @@
+import { oneLine } from '@codex-remote/client';
+import type { MachineView } from '@codex-remote/protocol/schema';
+
+export function connectionText({ connected, connection, installed }: MachineView): string {
+  if (connected) return connection ?? 'connected';
+  return installed ? 'away' : 'not set up';
+}
+
+export function machineText(view: MachineView): string {
+  const lines = [`${view.machine}: ${connectionText(view)}`];
+  const facts: [string, string | number | undefined][] = [
+    ['ssh', view.ssh],
+    ['connected since', view.connected_since],
+    ['last seen', view.last_seen_at],
+    ['agent', view.agent_version],
+    ['agent home', view.agent_home],
+    ['running', view.running],
+    ['added', view.added_at],
+  ];
+  for (const [name, value] of facts)
+    if (value !== undefined) lines.push(`  ${name}: ${oneLine(String(value))}`);
+  return lines.join('\n');
+}

@@ -1,0 +1,88 @@
+import { eventField, isObject, oneLine, wrong } from '@codex-remote/client';
+import type { MachineUpResult, Stage } from '@codex-remote/protocol/schema';
+import { RemoteError } from '@codex-remote/protocol/wire';
+import type { Output } from '../../output.ts';
+import { command } from '../../table/command.ts';
+import { flagSwitch, one } from '../../table/flag.ts';
+import { machineFlag, sshFlags } from '../../table/shared.ts';
+import * as read from '../../table/values.ts';
+import { machineOf } from '../exec/address.ts';
+import { shownDuration } from '../exec/render.ts';
+import { sshContext } from './ssh.ts';
+
+export const machineUp = command({
+  name: 'machine up',
+  summary: 'Make a machine ready: install and start its agent over SSH.',
+  description:
+    'Safe to repeat, and to interrupt: the controller does the work, the same line attaches to it.',
+  flags: {
+    machine: machineFlag,
+    ...sshFlags,
+    'accept-host-key': one(read.nonEmpty, 'FP', "accept the host's key with this SHA256:... fingerprint"),
+    transport: one(
+      read.oneOf(['ssh2', 'system']),
+      'HOW',
+      'ssh2 (default), or system for what only OpenSSH can do',
+    ),
+    'system-node': flagSwitch("use the machine's own Node.js"),
+    bridge: flagSwitch('do not use SSH forwarding'),
+  },
+  positional: 'machine',
+  examples: [
+    ['this host', 'machine up -m local'],
+    ['over SSH', 'machine up -m gpu --ssh me@192.0.2.7'],
+  ],
+  async run(values, context) {
+    const name = machineOf('machine up', values.machine, context.env);
+    const request = {
+      ...sshContext(context, {
+        ...(values.transport === undefined ? {} : { transport: values.transport }),
+        ...(values['accept-host-key'] === undefined ? {} : { accept_host_key: values['accept-host-key'] }),
+      }),
+      ...(values.ssh === undefined ? {} : { ssh: values.ssh }),
+      ...(values['agent-home'] === undefined ? {} : { agent_home: values['agent-home'] }),
+      ...(values['system-node'] ? { system_node: true } : {}),
+      ...(values.bridge ? { bridge: true } : {}),
+    };
+    for await (const record of context.client.upMachine(name, request, {
+      signal: context.output.readerGone,
+    })) {
+      if (record.kind !== 'event') continue;
+      const failure = eventField(record.value, 'error');
+      if (failure !== undefined) throw RemoteError.fromWire(failure).with({ machine: name });
+      const stage = eventField(record.value, 'stage');
+      if (stage !== undefined) showStage(context.output, stage);
+      const up = eventField(record.value, 'up');
+      if (up !== undefined) return upOutcome(readUp(up));
+    }
+    throw new RemoteError('stream_cut', `machine up ${name}: the controller went away before it was done`, {
+      machine: name,
+      hint: `repeat it, it attaches: codex-remote machine up -m ${name}`,
+    });
+  },
+});
+
+function readUp(value: unknown): MachineUpResult {
+  if (!isObject(value) || typeof value.machine !== 'string' || !Array.isArray(value.stages))
+    throw wrong('up', 'a result');
+  return value as MachineUpResult;
+}
+
+function upOutcome(up: MachineUpResult) {
+  const text = `${up.machine} is ${up.already_up ? 'already ' : ''}up (${up.connection}, agent ${up.agent_version}) after ${shownDuration(up.duration_ms)}`;
+  return {
+    value: { ok: true, ...up, next_action: 'done' },
+    exit: 0,
+    human: () => [text, ...up.warnings.map((warning) => `warning: ${oneLine(warning)}`)].join('\n'),
+  };
+}
+
+function showStage(output: Output, value: unknown): void {
+  if (!output.terminal || output.mode !== 'human' || !isObject(value)) return;
+  const stage = value as Partial<Stage>;
+  if (stage.status === 'running') return;
+  const took = stage.duration_ms === undefined ? '' : ` ${shownDuration(stage.duration_ms)}`;
+  output.note(
+    oneLine(`${stage.name}: ${stage.status}${took}${stage.detail === undefined ? '' : `, ${stage.detail}`}`),
+  );
+}

@@ -1,0 +1,52 @@
+import { statSync } from 'node:fs';
+import { join } from 'node:path';
+import { ControllerClient, ownBuild, ownVersion, startController } from '@codex-remote/client';
+import { controllerPaths, systemClock } from '@codex-remote/platform';
+import type { Clock } from '@codex-remote/protocol/wire';
+import type { Output } from './output.ts';
+
+export type Env = Readonly<Record<string, string | undefined>>;
+
+/** What a command works with. */
+export interface Context {
+  readonly env: Env;
+  readonly cwd: string;
+  readonly clock: Clock;
+  readonly output: Output;
+  readonly client: ControllerClient;
+  readonly paths: ReturnType<typeof controllerPaths>;
+  /** Makes a controller run, or throws; `controller start` calls it, every other command only when it must. */
+  readonly startController: () => Promise<void>;
+  /** The line as it was typed, without the program, for `next_command`. */
+  readonly args: readonly string[];
+}
+
+/** The context of this process. `dist` is the folder with the bundles. */
+export function processContext(output: Output, args: readonly string[], dist: string): Context {
+  const { env } = process;
+  const paths = controllerPaths(env);
+  const controller = join(dist, 'controller.mjs');
+  const start = () => startController({ paths, program: [process.execPath, controller], env });
+  // npm keeps the times that files had in the package; the inode changed when it was written here.
+  const own = { version: ownVersion, build: ownBuild, installedMs: () => statSync(controller).ctimeMs };
+  const client = new ControllerClient({ socket: paths.socket, own, start });
+  return {
+    env,
+    cwd: workingDirectory(env),
+    clock: systemClock,
+    output,
+    client,
+    paths,
+    startController: start,
+    args,
+  };
+}
+
+/** The caller's directory, also when it was removed under us. */
+function workingDirectory(env: Env): string {
+  try {
+    return process.cwd();
+  } catch {
+    return env.PWD ?? '/';
+  }
+}

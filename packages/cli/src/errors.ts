@@ -1,0 +1,183 @@
+import type { NextAction } from '@codex-remote/client';
+import { oneLine } from '@codex-remote/client';
+import { type ErrorCode, RemoteError } from '@codex-remote/protocol/wire';
+import { commandLine } from './shell-quote.ts';
+
+/** What stdout has on failure. */
+export interface Failure {
+  type?: 'error';
+  ok: false;
+  error: Readonly<Record<string, unknown>>;
+  next_action: NextAction;
+  next_command?: string;
+}
+
+export interface FailureOptions {
+  /** The line as typed: repeated with `--id` where that is the thing to do next. */
+  readonly args: readonly string[];
+  /** In a stream the object says what it is. */
+  readonly stream: boolean;
+  readonly debug: boolean;
+}
+
+type Advice = { hint: string; next?: string };
+
+/** What to do about each code, where the error does not say better itself. `m` is the machine, `id` the exec. */
+const advice: Partial<Record<ErrorCode, (m: string, id: string) => Advice>> = {
+  unknown_machine: () => ({
+    hint: 'codex-remote machine list shows the machines, machine add registers one',
+    next: 'machine list',
+  }),
+  machine_exists: (m) => ({
+    hint: 'machine show tells what it is; machine remove makes the name free',
+    next: `machine show -m ${m}`,
+  }),
+  machine_offline: (m) => ({
+    hint: 'its running execs go on; machine up brings its agent back',
+    next: `machine up -m ${m}`,
+  }),
+  connection_reset: (m) => ({
+    hint: 'an exec that was accepted goes on; machine check tells about the connection',
+    next: `machine check -m ${m}`,
+  }),
+  unauthorized: (m) => ({
+    hint: "the machine's key or a credential is not accepted; machine up renews the keys",
+    next: `machine up -m ${m}`,
+  }),
+  exec_not_found: () => ({
+    hint: 'codex-remote exec list shows the execs that are known',
+    next: 'exec list',
+  }),
+  exec_removed: (_m, id) => ({
+    hint: 'retention removed it; what it ended with is still known',
+    next: `exec result --id ${id}`,
+  }),
+  conflict: (_m, id) => ({
+    hint: 'take another --id, or none; exec result shows what has this one',
+    next: `exec result --id ${id}`,
+  }),
+  ambiguous_id: () => ({ hint: 'give more of the id, or --machine', next: 'exec list' }),
+  host_key_unknown: (m) => ({
+    hint: 'compare the fingerprint with the one shown on the machine, then pass it to --accept-host-key',
+    next: `machine up -m ${m} --accept-host-key FINGERPRINT`,
+  }),
+  host_key_changed: (m) => ({
+    hint: 'someone may be in between; when the change is known, remove the old key with ssh-keygen -R',
+    next: `machine check -m ${m}`,
+  }),
+  ssh_auth_failed: (m) => ({
+    hint: 'ssh-add loads a key into the agent; ssh to the host shows what it accepts',
+    next: `machine check -m ${m}`,
+  }),
+  ssh_unreachable: (m) => ({
+    hint: 'look at the address, the port and whether the host is on',
+    next: `machine check -m ${m}`,
+  }),
+  controller_unreachable: () => ({ hint: 'its log tells more', next: 'controller logs' }),
+  controller_starting: () => ({ hint: 'it answers in a moment', next: 'controller status' }),
+  sandbox_denied: () => ({
+    hint: 'run this outside the sandbox, or use the MCP server',
+    next: 'controller status',
+  }),
+  stream_cut: (m, id) => ({
+    hint: 'what was shown is exact; the rest can be read again',
+    next: id === 'ID' ? `machine check -m ${m}` : `exec logs --id ${id}`,
+  }),
+  protocol_error: () => ({
+    hint: 'CLI and controller may be of different versions',
+    next: 'controller stop',
+  }),
+  shutting_down: () => ({ hint: 'the controller was told to stop', next: 'controller start' }),
+  internal: () => ({ hint: 'this is a defect; the controller log may have more', next: 'controller logs' }),
+};
+
+/** Any thrown value as what stdout has: what failed, on what, what to do next. */
+export function failureOf(thrown: unknown, options: FailureOptions): Failure {
+  const error = RemoteError.from(thrown);
+  const { hint, machine, exec_id, sent, facts } = error.details;
+  const known = advice[error.code]?.(machine ?? 'NAME', exec_id ?? 'ID');
+  return {
+    ...(options.stream ? { type: 'error' as const } : {}),
+    ok: false,
+    error: {
+      code: error.code,
+      message: error.message,
+      ...given('hint', hint ?? known?.hint),
+      retryable: error.retryable,
+      ...given('machine', machine),
+      ...given('exec_id', exec_id),
+      ...given('sent', sent),
+      ...factsOf(facts),
+      ...(options.debug ? { stack: stackOf(error) } : {}),
+    },
+    ...next(error, known, options),
+  };
+}
+
+function next(
+  error: RemoteError,
+  known: Advice | undefined,
+  { args }: FailureOptions,
+): Pick<Failure, 'next_action' | 'next_command'> {
+  const { exec_id, sent, machine, facts } = error.details;
+  if (error.code === 'usage')
+    return withCommand(
+      'fix-config',
+      error.details.hint?.startsWith('codex-remote ') ? error.details.hint : 'codex-remote --help',
+    );
+  if (exec_id !== undefined && error.code !== 'exec_not_found' && error.code !== 'ambiguous_id') {
+    if (sent === 'yes' || sent === 'unknown')
+      return withCommand('wait', `codex-remote exec result --id ${exec_id}`);
+    if (sent === 'no' && error.retryable && args[0] !== undefined)
+      return withCommand('fix-config', commandLine(args, exec_id));
+  }
+  if (error.code === 'host_key_unknown' && typeof facts?.fingerprint === 'string' && machine !== undefined) {
+    return withCommand(
+      'fix-config',
+      `codex-remote machine up -m ${machine} --accept-host-key ${facts.fingerprint}`,
+    );
+  }
+  const line = known?.next;
+  const whole = line !== undefined && !/ (?:NAME|ID|FINGERPRINT)$/.test(line);
+  return withCommand(
+    'fix-config',
+    whole
+      ? `codex-remote ${line}`
+      : machine === undefined
+        ? 'codex-remote machine list'
+        : `codex-remote machine check -m ${machine}`,
+  );
+}
+
+function withCommand(
+  next_action: NextAction,
+  next_command: string,
+): Pick<Failure, 'next_action' | 'next_command'> {
+  return { next_action, next_command };
+}
+
+/** The one line of stderr: what failed, on what, what to do next. */
+export function stderrLine({ error, next_command }: Failure): string {
+  const hint =
+    typeof error.hint === 'string'
+      ? `; ${error.hint}`
+      : next_command === undefined
+        ? ''
+        : `; next: ${next_command}`;
+  return oneLine(`codex-remote: ${String(error.message)}${hint}`).slice(0, 600);
+}
+
+const fixed = new Set(['code', 'message', 'hint', 'retryable', 'machine', 'exec_id', 'sent', 'stack']);
+
+function factsOf(facts: Readonly<Record<string, unknown>> | undefined): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(facts ?? {}).filter(([name]) => !fixed.has(name)));
+}
+
+function stackOf(error: RemoteError): string {
+  const cause = error.cause instanceof Error ? `\ncaused by ${error.cause.stack}` : '';
+  return `${error.stack}${cause}`;
+}
+
+function given<K extends string, V>(name: K, value: V | undefined): { [name in K]?: V } {
+  return value === undefined ? {} : ({ [name]: value } as { [name in K]: V });
+}

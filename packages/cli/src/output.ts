@@ -1,0 +1,125 @@
+import { fstatSync, writeSync } from 'node:fs';
+import { safeJson } from '@codex-remote/client';
+import { RemoteError } from '@codex-remote/protocol/wire';
+
+export type OutputMode = 'json' | 'human' | 'raw' | 'brief';
+const modes: readonly OutputMode[] = ['json', 'human', 'raw', 'brief'];
+
+/** Thrown by a write whose reader has gone: everything unwinds, the exit status is 141. */
+export class ReaderGone extends Error {
+  override readonly name = 'ReaderGone';
+}
+
+export interface Streams {
+  readonly stdin: { readonly isTTY?: boolean };
+  readonly stdout: NodeJS.WriteStream;
+  readonly stderr: NodeJS.WriteStream;
+}
+
+type Env = Readonly<Record<string, string | undefined>>;
+
+/** True where a person sits at both ends: stdin and stdout are terminals and `TERM` is set and not `dumb`. */
+export function atTerminal(streams: Streams, env: Env): boolean {
+  return (
+    streams.stdout.isTTY === true &&
+    streams.stdin.isTTY === true &&
+    env.TERM !== undefined &&
+    env.TERM !== '' &&
+    env.TERM !== 'dumb'
+  );
+}
+
+/** A flag wins, then `CODEX_REMOTE_OUTPUT`, then what stands at the other end. Throws `usage` for a word that is none. */
+export function outputMode(flag: OutputMode | undefined, env: Env, terminal: boolean): OutputMode {
+  if (flag !== undefined) return flag;
+  const wanted = env.CODEX_REMOTE_OUTPUT;
+  if (wanted === undefined || wanted === '') return terminal ? 'human' : 'json';
+  const mode = modes.find((known) => known === wanted);
+  if (mode === undefined)
+    throw new RemoteError('usage', `CODEX_REMOTE_OUTPUT is one of ${modes.join(', ')}`, { sent: 'no' });
+  return mode;
+}
+
+/** Our stdout and stderr: waits for a slow reader, notices one that went away. */
+export class Output {
+  readonly mode: OutputMode;
+  /** A person is there: progress and hints may go to stderr, questions may be asked. */
+  readonly terminal: boolean;
+  readonly #stdout: NodeJS.WriteStream;
+  readonly #stderr: NodeJS.WriteStream;
+  readonly #gone = new AbortController();
+
+  constructor(mode: OutputMode, terminal: boolean, streams: Streams) {
+    this.mode = mode;
+    this.terminal = terminal;
+    this.#stdout = streams.stdout;
+    this.#stderr = streams.stderr;
+    const failed = (error: NodeJS.ErrnoException) =>
+      this.#gone.abort(
+        error.code === 'EPIPE' || error.code === 'ECONNRESET'
+          ? new ReaderGone('the reader of stdout went away')
+          : error,
+      );
+    this.#stdout.on('error', failed);
+    // Nobody reads our messages: that is no reason to stop.
+    this.#stderr.on('error', () => {});
+  }
+
+  /** Aborted when the reader of stdout has gone. */
+  get readerGone(): AbortSignal {
+    return this.#gone.signal;
+  }
+
+  /** Resolves when there is room for more. Throws `ReaderGone`. */
+  async write(data: string | Uint8Array, to: 'stdout' | 'stderr' = 'stdout'): Promise<void> {
+    const gone = this.#gone.signal;
+    if (gone.aborted) throw gone.reason;
+    if (data.length === 0) return;
+    const stream = to === 'stdout' ? this.#stdout : this.#stderr;
+    if (stream.write(data)) return;
+    await new Promise<void>((resolve, reject) => {
+      const settle = () => {
+        stream.off('drain', settle);
+        stream.off('close', settle);
+        gone.removeEventListener('abort', settle);
+        if (gone.aborted) reject(gone.reason);
+        else resolve();
+      };
+      stream.on('drain', settle);
+      stream.on('close', settle);
+      gone.addEventListener('abort', settle);
+    });
+  }
+
+  /** One JSON object on one line. */
+  async line(value: object): Promise<void> {
+    await this.write(`${safeJson(value)}\n`);
+  }
+
+  /** A message for people, on stderr; never fails. */
+  note(text: string): void {
+    this.#stderr.write(`${text}\n`);
+  }
+
+  /** Resolves when everything was taken by the system. Throws `ReaderGone`. */
+  async flush(): Promise<void> {
+    for (const stream of [this.#stdout, this.#stderr]) {
+      if (stream.writableLength === 0) continue;
+      await new Promise<void>((resolve) => {
+        stream.once('close', resolve);
+        stream.write('', () => resolve());
+      });
+    }
+    if (this.#gone.signal.aborted) throw this.#gone.signal.reason;
+  }
+}
+
+/** Writes `text` to a descriptor before anything else is set up, as far as it goes. */
+export function writeNow(fd: 1 | 2, text: string): void {
+  try {
+    fstatSync(fd);
+    writeSync(fd, text);
+  } catch {
+    // Closed, or its reader has gone: there is nowhere to say so.
+  }
+}

@@ -1,0 +1,17 @@
+/** One word for a POSIX shell. */
+export function shellQuote(word: string): string {
+  return /^[A-Za-z0-9_@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
+}
+
+/** Longer lines are of no use to repeat; the short way leads to the same place. */
+const maxLine = 2000;
+
+/** The line as typed, with `--id`, so that repeating it attaches to what it may have started. */
+export function commandLine(args: readonly string[], execId: string): string {
+  const split = args.indexOf('--');
+  const ours = split === -1 ? args : args.slice(0, split);
+  const hasId = ours.some((word) => word === '--id' || word.startsWith('--id='));
+  const words = [...ours, ...(hasId ? [] : ['--id', execId]), ...(split === -1 ? [] : args.slice(split))];
+  const line = `codex-remote ${words.map(shellQuote).join(' ')}`;
+  return line.length > maxLine || /[\0\n]/.test(line) ? `codex-remote exec result --id ${execId}` : line;
+}

@@ -1,0 +1,288 @@
+import type {
+  CancelReply,
+  ControllerStatus,
+  ExecSpec,
+  ExecView,
+  LogSelection,
+  MachineAdd,
+  MachineCheck,
+  MachineDownResult,
+  MachineUp,
+  MachineView,
+  SignalName,
+  SshContext,
+} from '@codex-remote/protocol/schema';
+import type { ExecRecord } from '@codex-remote/protocol/wire';
+import { Connection, type ConnectionOptions, jsonHeaders } from './connection.ts';
+import { readRecords } from './records.ts';
+import { arrayOf, booleanOf, numberOf, objectOf, stringOf } from './shape.ts';
+import { type UploadSource, uploadOf } from './upload.ts';
+import {
+  type ExecList,
+  readCancelReply,
+  readExecList,
+  readExecView,
+  readStartReply,
+  readWaitReply,
+  type WaitReply,
+} from './views.ts';
+
+export interface StartRequest {
+  readonly machine: string | undefined;
+  readonly spec: ExecSpec;
+  readonly script?: UploadSource | undefined;
+  readonly stdin?: UploadSource | undefined;
+  /** How long to wait for a known machine that is just reconnecting. */
+  readonly connectWaitMs: number;
+}
+
+export interface ListQuery {
+  readonly machine?: string | undefined;
+  readonly status?: readonly string[] | undefined;
+  readonly label?: string | undefined;
+  readonly session?: string | undefined;
+  readonly since_ms?: number | undefined;
+  readonly until_ms?: number | undefined;
+  readonly limit?: number | undefined;
+}
+
+/** Offsets in bytes of what has been received, per stream. */
+export interface Positions {
+  stdout: number;
+  stderr: number;
+}
+
+type Options = { signal?: AbortSignal | undefined };
+type ExecAddress = { id: string; machine?: string | undefined };
+
+const recordsHeaders = { 'content-type': 'application/vnd.codex-remote.records' } as const;
+
+/**
+ * The controller's HTTP API (`controller-api.ts` of protocol), a method a route. Every method throws `RemoteError`:
+ * what the controller said, or what `http.ts` and `connection.ts` say about reaching it.
+ */
+export class ControllerClient {
+  readonly connection: Connection;
+
+  constructor(options: ConnectionOptions) {
+    this.connection = new Connection(options);
+  }
+
+  /** Never starts a controller: throws `controller_unreachable` when none runs. */
+  async status(): Promise<ControllerStatus> {
+    const value = objectOf(
+      await this.connection.json(
+        { method: 'GET', path: '/v1/controller', answerMs: 5_000 },
+        { mayStart: false },
+      ),
+      'controller',
+    );
+    return {
+      running: true,
+      pid: numberOf(value.pid, 'pid'),
+      version: stringOf(value.version, 'version'),
+      build: stringOf(value.build, 'build'),
+      socket: stringOf(value.socket, 'socket'),
+      started_at: stringOf(value.started_at, 'started_at'),
+      machines_connected: numberOf(value.machines_connected, 'machines_connected'),
+    };
+  }
+
+  /** Never starts a controller. */
+  async stop(): Promise<void> {
+    await this.connection.json(
+      { method: 'POST', path: '/v1/controller/stop', headers: jsonHeaders, body: json({}), answerMs: 15_000 },
+      { mayStart: false },
+    );
+  }
+
+  async machines(options: Options = {}): Promise<MachineView[]> {
+    const value = objectOf(
+      await this.connection.json({ method: 'GET', path: '/v1/machines', ...options }),
+      'machines',
+    );
+    return arrayOf(value.machines, 'machines').map(readMachineView);
+  }
+
+  async machine(name: string, options: Options = {}): Promise<MachineView> {
+    return readMachineView(
+      await this.connection.json({
+        method: 'GET',
+        path: `/v1/machines/${encodeURIComponent(name)}`,
+        ...options,
+      }),
+    );
+  }
+
+  async addMachine(machine: MachineAdd, options: Options = {}): Promise<MachineView> {
+    return readMachineView(
+      await this.connection.json({
+        method: 'POST',
+        path: '/v1/machines',
+        headers: jsonHeaders,
+        body: json(machine),
+        ...options,
+      }),
+    );
+  }
+
+  async removeMachine(name: string, options: Options = {}): Promise<void> {
+    await this.connection.json({
+      method: 'DELETE',
+      path: `/v1/machines/${encodeURIComponent(name)}`,
+      ...options,
+    });
+  }
+
+  async checkMachine(name: string, ssh: SshContext, options: Options = {}): Promise<MachineCheck> {
+    const path = `/v1/machines/${encodeURIComponent(name)}/check`;
+    const value = objectOf(
+      await this.connection.json({ method: 'POST', path, headers: jsonHeaders, body: json(ssh), ...options }),
+      'machine check',
+    );
+    stringOf(value.machine, 'machine');
+    booleanOf(value.daemon_ok, 'daemon_ok');
+    stringOf(value.checked_at, 'checked_at');
+    return value as MachineCheck;
+  }
+
+  /** Records: an event `{stage}` each, last `{up}` or `{error}`. */
+  async *upMachine(
+    name: string,
+    up: MachineUp,
+    options: Options = {},
+  ): AsyncGenerator<ExecRecord, void, void> {
+    const path = `/v1/machines/${encodeURIComponent(name)}/up`;
+    const response = await this.connection.open({
+      method: 'POST',
+      path,
+      headers: jsonHeaders,
+      body: json(up),
+      ...options,
+    });
+    yield* readRecords(response.body);
+  }
+
+  async downMachine(name: string, purge: boolean, options: Options = {}): Promise<MachineDownResult> {
+    const path = `/v1/machines/${encodeURIComponent(name)}/down`;
+    const value = objectOf(
+      await this.connection.json({
+        method: 'POST',
+        path,
+        headers: jsonHeaders,
+        body: json({ purge }),
+        ...options,
+      }),
+      'machine down',
+    );
+    return {
+      machine: stringOf(value.machine, 'machine'),
+      stopped: booleanOf(value.stopped, 'stopped'),
+      running: arrayOf(value.running, 'running').map((id) => stringOf(id, 'exec_id')),
+      purged: booleanOf(value.purged, 'purged'),
+    };
+  }
+
+  async startExec(start: StartRequest, options: Options = {}) {
+    return readStartReply(await this.connection.json({ ...startRequest(start, false), ...options }));
+  }
+
+  /** Starts and follows in one request; the records of `watchExec`. */
+  async *runExec(start: StartRequest, options: Options = {}): AsyncGenerator<ExecRecord, void, void> {
+    const response = await this.connection.open({ ...startRequest(start, true), ...options });
+    yield* readRecords(response.body);
+  }
+
+  /** Records: event `{started}` first, then data, time and gap from `from` on, last event `{finished}` or `{error}`. */
+  async *watchExec(
+    { id, machine }: ExecAddress,
+    from: Positions,
+    options: Options & { mayStart?: boolean } = {},
+  ): AsyncGenerator<ExecRecord, void, void> {
+    const { mayStart, ...rest } = options;
+    const path = `/v1/execs/${encodeURIComponent(id)}/watch${query({ machine, stdout: from.stdout, stderr: from.stderr })}`;
+    const response = await this.connection.open(
+      { method: 'GET', path, ...rest },
+      mayStart === undefined ? {} : { mayStart },
+    );
+    yield* readRecords(response.body);
+  }
+
+  async exec({ id, machine }: ExecAddress, tailBytes: number, options: Options = {}): Promise<ExecView> {
+    const path = `/v1/execs/${encodeURIComponent(id)}${query({ machine, tail_bytes: tailBytes })}`;
+    return readExecView(await this.connection.json({ method: 'GET', path, ...options }));
+  }
+
+  async execs(wanted: ListQuery, options: Options = {}): Promise<ExecList> {
+    const { status, ...rest } = wanted;
+    const path = `/v1/execs${query({ ...rest, status: status?.join(',') })}`;
+    return readExecList(await this.connection.json({ method: 'GET', path, ...options }));
+  }
+
+  /** Records: data, time and gap, last event `{end: {complete, view}}`. */
+  async *logs(
+    { id, machine }: ExecAddress,
+    select: LogSelection,
+    options: Options = {},
+  ): AsyncGenerator<ExecRecord, void, void> {
+    const path = `/v1/execs/${encodeURIComponent(id)}/logs${query({ machine, select: JSON.stringify(select) })}`;
+    const response = await this.connection.open({ method: 'GET', path, ...options });
+    yield* readRecords(response.body);
+  }
+
+  async wait(
+    ids: readonly string[],
+    mode: 'all' | 'any',
+    maxWaitMs: number,
+    options: Options & { machine?: string | undefined } = {},
+  ): Promise<WaitReply> {
+    const { machine, ...rest } = options;
+    const path = `/v1/execs-wait${query({ machine, mode, max_wait_ms: maxWaitMs })}${ids.map((id) => `&id=${encodeURIComponent(id)}`).join('')}`;
+    return readWaitReply(await this.connection.json({ method: 'GET', path, ...rest }));
+  }
+
+  async cancelExec(
+    { id, machine }: ExecAddress,
+    cancel: { signal: SignalName; grace_ms: number },
+    connectWaitMs: number,
+    options: Options = {},
+  ): Promise<CancelReply> {
+    const path = `/v1/execs/${encodeURIComponent(id)}/cancel${query({ machine, connect_wait_ms: connectWaitMs })}`;
+    return readCancelReply(
+      await this.connection.json({
+        method: 'POST',
+        path,
+        headers: jsonHeaders,
+        body: json(cancel),
+        ...options,
+      }),
+    );
+  }
+}
+
+function startRequest(start: StartRequest, follow: boolean) {
+  const path = `/v1/execs${query({ machine: start.machine, exec_id: start.spec.exec_id, follow: follow ? 1 : 0, connect_wait_ms: start.connectWaitMs })}`;
+  return { method: 'POST', path, headers: recordsHeaders, body: uploadOf(start) } as const;
+}
+
+function readMachineView(value: unknown): MachineView {
+  const view = objectOf(value, 'machine');
+  stringOf(view.machine, 'machine');
+  booleanOf(view.connected, 'connected');
+  booleanOf(view.installed, 'installed');
+  stringOf(view.added_at, 'added_at');
+  return value as MachineView;
+}
+
+function json(value: unknown): Uint8Array {
+  return Buffer.from(JSON.stringify(value));
+}
+
+function query(fields: Readonly<Record<string, string | number | undefined>>): string {
+  const parts: string[] = [];
+  for (const name in fields) {
+    const value = fields[name];
+    if (value !== undefined) parts.push(`${name}=${encodeURIComponent(value)}`);
+  }
+  return `?${parts.join('&')}`;
+}

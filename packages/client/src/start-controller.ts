@@ -1,0 +1,120 @@
+import type { ChildProcess } from 'node:child_process';
+import { mkdirSync } from 'node:fs';
+import type { ControllerPaths } from '@codex-remote/platform';
+import { RemoteError } from '@codex-remote/protocol/wire';
+import { request, sandboxDenied } from './http.ts';
+
+/** From the spawn to the first answer. A cold start takes about 300 ms. */
+const startMs = 15_000;
+/** Between two looks at the socket: quick at first. */
+const firstLookMs = 5;
+const lastLookMs = 100;
+
+export interface StartController {
+  readonly paths: Pick<ControllerPaths, 'socket' | 'runtime' | 'state' | 'log'>;
+  /** Program and arguments, for example `[node, dist/controller.mjs]`. */
+  readonly program: readonly [string, ...string[]];
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly startMs?: number;
+}
+
+/** Of one command line; the controller outlives it. */
+const callersOwn = [
+  'CODEX_REMOTE_MACHINE',
+  'CODEX_REMOTE_OUTPUT',
+  'CODEX_REMOTE_SESSION',
+  'CODEX_THREAD_ID',
+  'CLAUDE_CODE_SESSION_ID',
+  'OLDPWD',
+  'PWD',
+];
+
+/**
+ * Makes a controller run and returns when it answers. The child is the leader of its own session, has `/` as directory
+ * and no descriptor of ours, so it outlives the caller and its terminal. When several callers start one at once the
+ * controllers settle it by their lock; the losers exit with 0 and their callers find the winner.
+ *
+ * Throws `sandbox_denied` (also where our folders cannot be written: a controller would live inside the sandbox) and
+ * `controller_unreachable` with the log's path.
+ */
+export async function startController(options: StartController): Promise<void> {
+  const { paths, program, env } = options;
+  makePrivate(paths.runtime);
+  makePrivate(paths.state);
+  const { spawn } = await import('node:child_process');
+  const [command, ...argv] = program;
+  const child = spawn(command, argv, {
+    cwd: '/',
+    detached: true,
+    stdio: 'ignore',
+    env: controllerEnvironment(env),
+  });
+  child.unref();
+  await answering(child, options);
+}
+
+export function controllerEnvironment(env: StartController['env']): Record<string, string> {
+  const kept: Record<string, string> = {};
+  for (const [name, value] of Object.entries(env)) {
+    if (value !== undefined && !callersOwn.includes(name)) kept[name] = value;
+  }
+  return kept;
+}
+
+async function answering(
+  child: ChildProcess,
+  { paths, startMs: limitMs = startMs }: StartController,
+): Promise<void> {
+  let failed: string | undefined;
+  child.once('error', (error) => {
+    failed = error.message;
+  });
+  child.once('exit', (code, signal) => {
+    if (code !== 0) failed = `it ended with ${signal ?? `exit code ${code}`}`;
+  });
+  const until = performance.now() + limitMs;
+  for (let waitMs = firstLookMs; ; waitMs = Math.min(lastLookMs, waitMs * 1.5)) {
+    const why = await look(paths.socket);
+    if (why === undefined) return;
+    if (failed !== undefined) throw notStarted(failed, paths.log);
+    if (performance.now() > until)
+      throw notStarted(`no answer on its socket within ${limitMs} ms (${why})`, paths.log);
+    await new Promise((resolve) => setTimeout(resolve, waitMs));
+  }
+}
+
+/** Undefined when a controller answers that it is ready, else why not. Throws `sandbox_denied`. */
+async function look(socket: string): Promise<string | undefined> {
+  try {
+    const response = await request(socket, { method: 'GET', path: '/v1/controller', answerMs: 2_000 });
+    response.close();
+    return response.status === 200 ? undefined : `status ${response.status}`;
+  } catch (error) {
+    const failure = RemoteError.from(error);
+    if (failure.code === 'sandbox_denied') throw failure;
+    return failure.message;
+  }
+}
+
+function makePrivate(folder: string): void {
+  try {
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+  } catch (error) {
+    const errno = (error as NodeJS.ErrnoException).code ?? 'unknown';
+    if (errno === 'EPERM' || errno === 'EACCES' || errno === 'EROFS')
+      throw sandboxDenied(folder, errno, error);
+    throw new RemoteError(
+      'state_unusable',
+      `the folder ${folder} cannot be made (${errno})`,
+      { sent: 'no' },
+      error,
+    );
+  }
+}
+
+function notStarted(why: string, log: string): RemoteError {
+  return new RemoteError('controller_unreachable', `the controller could not be started: ${why}`, {
+    hint: `its log is ${log}; codex-remote controller logs shows the end of it`,
+    sent: 'no',
+  });
+}

@@ -1,0 +1,58 @@
+import type { ExecSpec } from '@codex-remote/protocol/schema';
+import { dataRecords } from './records.ts';
+
+/**
+ * Bytes of a script or of stdin. `again` says whether they can be read more than once (a buffer, a file), as a start
+ * that is sent again after a lost answer needs.
+ */
+export interface UploadSource {
+  readonly again: boolean;
+  read(): AsyncIterable<Uint8Array>;
+}
+
+/** Whole bytes as a source. */
+export function bytesSource(bytes: Uint8Array): UploadSource {
+  return {
+    again: true,
+    async *read() {
+      yield bytes;
+    },
+  };
+}
+
+interface Upload {
+  readonly spec: ExecSpec;
+  readonly script?: UploadSource | undefined;
+  readonly stdin?: UploadSource | undefined;
+}
+
+/** The body of a start: streams spec, script, stdin in this order. Without a script or stdin it is whole at once. */
+export function uploadOf(upload: Upload): Uint8Array | AsyncIterable<Uint8Array> {
+  const spec = [...dataRecords('spec', Buffer.from(JSON.stringify(upload.spec)), 0)];
+  return upload.script === undefined && upload.stdin === undefined
+    ? Buffer.concat(spec)
+    : streamed(upload, spec);
+}
+
+async function* streamed(
+  { script, stdin }: Upload,
+  spec: Iterable<Uint8Array>,
+): AsyncGenerator<Uint8Array, void, void> {
+  yield* spec;
+  for (const [stream, source] of [
+    ['script', script],
+    ['stdin', stdin],
+  ] as const) {
+    if (source === undefined) continue;
+    let offset = 0;
+    for await (const chunk of source.read()) {
+      yield* dataRecords(stream, chunk, offset);
+      offset += chunk.byteLength;
+    }
+  }
+}
+
+/** Whether the whole request can be sent again. */
+export function canSendAgain({ script, stdin }: Upload): boolean {
+  return (script?.again ?? true) && (stdin?.again ?? true);
+}
