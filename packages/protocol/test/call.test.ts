@@ -78,7 +78,10 @@ describe('call', () => {
     ['does not know the verb', 'unknown_verb'],
   ])('a peer that %s: %s', async (how, expected) => {
     const { controller, agent } = twoSessions(async (channel) => {
-      if (how === 'answers with bytes') await channel.write(Uint8Array.of(1));
+      if (how === 'answers with bytes') {
+        await channel.write(Uint8Array.of(1));
+        await channel.closed;
+      }
       if (how === 'does not know the verb') throw new RemoteError('unknown_verb', 'what');
       channel.end();
     });

@@ -178,6 +178,15 @@ describe('a peer that breaks a rule', () => {
     expect(peer.sessionEnd.closedWith).toMatchObject({ code: 1009 });
   });
 
+  test('a frame for a channel of ours whose OPEN has not gone out yet is forged', async () => {
+    const controller = new RawPeer({ side: 'controller', accepts: false });
+    controller.sessionEnd.bufferedBytes = () => limits.maxSocketBufferBytes;
+    const channel = controller.session.open('secret', {});
+    await controller.send({ kind: 'message', channel: channel.id, payload: encodeMessage('reply') });
+    expect(controller.session.ended?.details.facts).toEqual({ field: 'channel', value: 1 });
+    await expect(channel.receive()).rejects.toMatchObject({ code: 'protocol_error' });
+  });
+
   test('nothing that comes after the end is looked at', async () => {
     const peer = new RawPeer();
     await peer.open(1);
@@ -213,6 +222,34 @@ describe('a peer that is odd but within the rules', () => {
     await peer.send({ kind: 'ping', nonce: 7n });
     expect(peer.of('pong')).toEqual([{ kind: 'pong', nonce: 7n }]);
     expect(peer.of('ack').at(-1)?.total).toBe(20 * 32_768 + 1);
+  });
+
+  test('a peer that has ended its side is given no more credit', async () => {
+    const peer = new RawPeer();
+    const channel = await peer.open(1);
+    for (let count = 0; count < 8; count++)
+      await peer.send({ kind: 'data', channel: 1, payload: payload(32_768) });
+    await peer.send({ kind: 'end', channel: 1 });
+    let received = 0;
+    for await (const item of channel) if (item.kind === 'data') received += item.bytes.byteLength;
+    await settle();
+    expect(received).toBe(8 * 32_768);
+    expect(peer.of('window')).toEqual([]);
+  });
+
+  test('credit that waits for the socket when its channel ends is not sent', async () => {
+    const peer = new RawPeer();
+    const channel = await peer.open(1);
+    for (let count = 0; count < 8; count++)
+      await peer.send({ kind: 'data', channel: 1, payload: payload(32_768) });
+    let buffered = limits.maxSocketBufferBytes;
+    peer.sessionEnd.bufferedBytes = () => buffered;
+    for (let count = 0; count < 8; count++) await channel.receive();
+    await peer.send({ kind: 'reset', channel: 1, payload: error });
+    buffered = 0;
+    await peer.send({ kind: 'ping', nonce: 1n });
+    expect(peer.of('pong')).toHaveLength(1);
+    expect(peer.of('window')).toEqual([]);
   });
 
   test('a skipped id was never opened by its owner and is not remembered as open', async () => {

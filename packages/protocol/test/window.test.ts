@@ -19,10 +19,13 @@ describe('window', () => {
         const receiver = new ReceiveWindow(smallLimits, pool, 0);
         const waiting: number[] = [];
         let creditUnderWay = 0;
+        let takenNotGiven = 0;
         let now = 0;
         const check = (): void => {
           expect(sender.credit).toBeGreaterThanOrEqual(0);
           expect(sender.credit + creditUnderWay).toBe(receiver.available);
+          const owed = waiting.reduce((sum, bytes) => sum + bytes, 0) + takenNotGiven;
+          expect(receiver.available).toBe(receiver.size - owed);
           expect(receiver.size).toBeLessThanOrEqual(smallLimits.maxWindowBytes);
           expect(pool.left).toBe(
             smallLimits.maxWindowGrowthBytes - (receiver.size - smallLimits.initialWindowBytes),
@@ -31,7 +34,10 @@ describe('window', () => {
         const take = (): void => {
           const bytes = waiting.shift();
           if (bytes === undefined) return;
-          creditUnderWay += receiver.take(bytes, now, roundTripMs ?? undefined);
+          const sizeBefore = receiver.size;
+          const credit = receiver.take(bytes, now, roundTripMs ?? undefined);
+          creditUnderWay += credit;
+          takenNotGiven += bytes - (credit - (receiver.size - sizeBefore));
         };
         for (const { do: what, bytes } of steps) {
           if (what === 'send' && bytes <= sender.credit) {

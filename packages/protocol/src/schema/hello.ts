@@ -17,6 +17,9 @@ const base64url = z.string().regex(/^[A-Za-z0-9_-]*$/);
 const key = base64url.length(43);
 const nonce = base64url.length(43);
 
+/** No comma in it: the transcript joins them by commas. */
+const capabilities = z.array(z.string().regex(/^[a-z0-9._-]{1,32}$/)).max(32);
+
 export const transportKind = z.enum(['unix', 'wss', 'ws']);
 export type TransportKind = z.infer<typeof transportKind>;
 
@@ -31,7 +34,7 @@ export const hello = z.strictObject({
   /** New per agent start, time-ordered: the higher one fences the lower. */
   instance_id: z.string().max(64),
   agent_version: z.string().max(64),
-  capabilities: z.array(z.string().max(32)).max(32),
+  capabilities,
 });
 export type Hello = z.infer<typeof hello>;
 
@@ -40,7 +43,7 @@ export const challenge = z.strictObject({
   version: z.number().int().positive(),
   controller_key: key,
   controller_nonce: nonce,
-  capabilities: z.array(z.string().max(32)).max(32),
+  capabilities,
 });
 export type Challenge = z.infer<typeof challenge>;
 
