@@ -1,4 +1,5 @@
-import { fstatSync, writeSync } from 'node:fs';
+import { writeSync } from 'node:fs';
+import { isatty } from 'node:tty';
 import { safeJson } from '@codex-remote/client';
 import { RemoteError } from '@codex-remote/protocol/wire';
 
@@ -11,22 +12,18 @@ export class ReaderGone extends Error {
 }
 
 export interface Streams {
-  readonly stdin: { readonly isTTY?: boolean };
   readonly stdout: NodeJS.WriteStream;
   readonly stderr: NodeJS.WriteStream;
 }
 
 type Env = Readonly<Record<string, string | undefined>>;
 
-/** True where a person sits at both ends: stdin and stdout are terminals and `TERM` is set and not `dumb`. */
-export function atTerminal(streams: Streams, env: Env): boolean {
-  return (
-    streams.stdout.isTTY === true &&
-    streams.stdin.isTTY === true &&
-    env.TERM !== undefined &&
-    env.TERM !== '' &&
-    env.TERM !== 'dumb'
-  );
+/**
+ * True where a person sits at both ends: stdin and stdout are terminals and `TERM` is set and not `dumb`. Asks the
+ * descriptors: `process.stdin` would cost 6 ms.
+ */
+export function atTerminal(env: Env): boolean {
+  return env.TERM !== undefined && env.TERM !== '' && env.TERM !== 'dumb' && isatty(1) && isatty(0);
 }
 
 /** A flag wins, then `CODEX_REMOTE_OUTPUT`, then what stands at the other end. Throws `usage` for a word that is none. */
@@ -117,7 +114,6 @@ export class Output {
 /** Writes `text` to a descriptor before anything else is set up, as far as it goes. */
 export function writeNow(fd: 1 | 2, text: string): void {
   try {
-    fstatSync(fd);
     writeSync(fd, text);
   } catch {
     // Closed, or its reader has gone: there is nowhere to say so.

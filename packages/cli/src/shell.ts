@@ -20,7 +20,7 @@ export class Shell {
   constructor(args: readonly string[], tokens: Tokens) {
     this.args = args;
     this.#tokens = tokens;
-    const terminal = atTerminal(process, process.env);
+    const terminal = atTerminal(process.env);
     let mode: OutputMode = terminal ? 'human' : 'json';
     try {
       mode = outputMode(wantedMode(tokens), process.env, terminal);

@@ -47,22 +47,13 @@ export class Dating {
 
   /** The time by which the byte before `offset` had been written, else the latest known, else `fallback`. Offsets only grow. */
   at(offset: number, fallback: () => string): string {
-    let passed = 0;
-    for (const sample of this.#samples) {
-      if (sample.offset >= offset) {
-        this.#forget(passed);
-        return sample.iso;
-      }
-      passed++;
+    let sample = this.#samples[0];
+    while (sample !== undefined && sample.offset < offset) {
+      this.#last = sample.iso;
+      this.#samples.shift();
+      sample = this.#samples[0];
     }
-    this.#forget(passed);
-    return this.#last || fallback();
-  }
-
-  #forget(count: number): void {
-    if (count === 0) return;
-    this.#last = this.#samples[count - 1]?.iso ?? this.#last;
-    this.#samples.splice(0, count);
+    return sample === undefined ? this.#last || fallback() : sample.iso;
   }
 
   #give(count: number): Placed[] {

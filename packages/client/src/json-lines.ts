@@ -14,18 +14,25 @@ export function safeJson(value: unknown): string {
   );
 }
 
-/** A string as JSON; most lines have nothing to escape and skip the general way. */
-export function quoted(text: string): string {
-  return special.test(text) ? safeJson(text) : `"${text}"`;
+/** A string as JSON, without the quotes; most lines have nothing to escape and skip the general way. */
+function escaped(text: string): string {
+  return special.test(text) ? safeJson(text).slice(1, -1) : text;
 }
 
 /** Log records as JSONL text. `prefix` is more fields for each, such as `"exec_id":"…",`. */
 export class JsonLines implements LogSink {
+  readonly #begin: { readonly stdout: string; readonly stderr: string };
   readonly #prefix: string;
   #text = '';
+  /** The text between line and offset, for the time that it is for: thousands of lines share one. */
+  #middle = { at: '', text: '' };
+  /** The last offset written and its digits: the next line begins there. */
+  #place = { offset: -1, text: '' };
 
   constructor(prefix = '') {
     this.#prefix = prefix;
+    const begin = (stream: OutputStream) => `{"type":"log",${prefix}"stream":"${stream}","line`;
+    this.#begin = { stdout: begin('stdout'), stderr: begin('stderr') };
   }
 
   /** Characters that wait to be taken. */
@@ -47,11 +54,15 @@ export class JsonLines implements LogSink {
     partial: boolean,
     at: string,
   ): void {
+    const place = this.#place;
+    const from = place.offset === offset ? place.text : `${offset}`;
+    place.offset = next;
+    place.text = `${next}`;
+    if (this.#middle.at !== at) this.#middle = { at, text: `","ts":"${at}","offset":` };
     const content =
-      typeof line === 'string'
-        ? `"line":${quoted(line)}`
-        : `"line_b64":"${Buffer.from(line).toString('base64')}"`;
-    this.#text += `{"type":"log",${this.#prefix}"stream":"${stream}",${content},"ts":"${at}","offset":${offset},"next_offset":${next}${partial ? ',"partial":true}\n' : '}\n'}`;
+      typeof line === 'string' ? `":"${escaped(line)}` : `_b64":"${Buffer.from(line).toString('base64')}`;
+    const end = partial ? ',"partial":true}\n' : '}\n';
+    this.#text += `${this.#begin[stream]}${content}${this.#middle.text}${from},"next_offset":${place.text}${end}`;
   }
 
   gap(stream: OutputStream, offset: number, missing: number, at: string): void {

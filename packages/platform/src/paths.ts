@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import { userInfo } from 'node:os';
 import { join } from 'node:path';
 
@@ -53,6 +52,8 @@ export function controllerPaths(env: Env, uid: number = process.getuid?.() ?? 0)
 /** `wanted`, or a short folder of the same meaning when a socket in it would have too long a path. */
 export function shortSocketFolder(wanted: string, uid: number): string {
   if (Buffer.byteLength(join(wanted, 't-0123456789abcdef.sock')) <= maxSocketPathBytes) return wanted;
+  // Loaded only here: it takes 6 ms of a short command.
+  const { createHash } = process.getBuiltinModule('node:crypto');
   const name = createHash('sha256').update(wanted).digest('hex').slice(0, 16);
   return join('/tmp', `codex-remote-${uid}`, name);
 }

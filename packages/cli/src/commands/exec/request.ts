@@ -1,3 +1,4 @@
+import { closeSync, openSync, readSync } from 'node:fs';
 import { isAbsolute, resolve } from 'node:path';
 import type { StartRequest, UploadSource } from '@codex-remote/client';
 import { newId } from '@codex-remote/platform';
@@ -66,7 +67,7 @@ export function startRequest(
     throw usage(name, '--shell is for --cmd and --script; -- ARGV runs without a shell');
   if (values.timeout === 0) throw usage(name, '--timeout 0 leaves no time');
   if ((values.label?.length ?? 0) > maxLabel) throw usage(name, `--label is at most ${maxLabel} characters`);
-  const execId = values.id ?? newId(context.clock.wall());
+  const execId = values.id ?? newId(context.clock.wall(), urandom);
   const bytes =
     values.cmd === undefined
       ? (argv ?? []).reduce((sum, word) => sum + Buffer.byteLength(word) + 1, 0)
@@ -112,4 +113,16 @@ function commandOf(values: RequestValues, argv: readonly string[] | undefined): 
 function sourceOf(flag: string, file: string | undefined, cwd: string): UploadSource | undefined {
   if (file === undefined) return undefined;
   return file === '-' ? stdinSource() : fileSource(flag, isAbsolute(file) ? file : resolve(cwd, file));
+}
+
+/** Bytes of the kernel's generator (random(4)), as `node:crypto` gives them; loading that costs 6 ms. */
+function urandom(bytes: number): Uint8Array {
+  const fd = openSync('/dev/urandom', 'r');
+  try {
+    const buffer = Buffer.alloc(bytes);
+    if (readSync(fd, buffer) !== bytes) throw new Error('/dev/urandom gave too few bytes');
+    return buffer;
+  } finally {
+    closeSync(fd);
+  }
 }
