@@ -319,6 +319,18 @@ describe('session', () => {
     expect(await code(incomplete.receive())).toBe('disk_low');
   });
 
+  test('after a reset of our own nothing is left to take, though the peer had ended', async () => {
+    const { controller } = twoSessions(async (channel) => {
+      await channel.send('reply');
+      channel.end();
+    });
+    const channel = controller.open('call', {});
+    await settle();
+    expect(channel.state).toBe('got_end');
+    channel.reset(failure);
+    expect(await code(channel.receive())).toBe('disk_low');
+  });
+
   test('a reset before OPEN has gone out leaves the peer in peace', async () => {
     const { channels, accept } = keeper();
     const { controller, controllerEnd } = twoSessions(accept);

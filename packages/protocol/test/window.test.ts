@@ -38,6 +38,8 @@ describe('window', () => {
           const credit = receiver.take(bytes, now, roundTripMs ?? undefined);
           creditUnderWay += credit;
           takenNotGiven += bytes - (credit - (receiver.size - sizeBefore));
+          // All that was taken goes back, or nothing.
+          if (credit > 0) expect(takenNotGiven).toBe(0);
         };
         for (const { do: what, bytes } of steps) {
           if (what === 'send' && bytes <= sender.credit) {
