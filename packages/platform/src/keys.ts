@@ -17,7 +17,8 @@ export interface Identity {
   sign(bytes: Uint8Array): string;
 }
 
-/** The key in `path` (PKCS #8 PEM, 0600), made there when missing. Throws `state_unusable`. */
+/** The key in `path` (PKCS #8 PEM, 0600), made there when missing; for the process that holds the
+ * folder's lock, or is alone there. Throws `state_unusable`. */
 export function loadOrCreateIdentity(path: string): Identity {
   try {
     return identityOf(createPrivateKey(readFileSync(path)));
@@ -34,7 +35,7 @@ export function loadOrCreateIdentity(path: string): Identity {
     }
   }
   const { privateKey } = generateKeyPairSync('ed25519');
-  writeDurableSync(path, privateKey.export({ type: 'pkcs8', format: 'pem' }), { exclusive: true });
+  writeDurableSync(path, privateKey.export({ type: 'pkcs8', format: 'pem' }));
   return identityOf(createPrivateKey(readFileSync(path)));
 }
 

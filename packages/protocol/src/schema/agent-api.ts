@@ -1,6 +1,6 @@
 import { z } from 'zod';
-import { execId, machineName } from './names.ts';
 import { execReport, execState, logSelection, signalName } from './exec.ts';
+import { execId, machineName } from './names.ts';
 
 /**
  * Requests from controller to agent, the only direction there is. Each is one channel:
@@ -13,22 +13,52 @@ import { execReport, execState, logSelection, signalName } from './exec.ts';
  */
 export const agentVerbs = {
   /** Who and what the machine is. */
-  'agent.info': { shape: 'call', params: z.strictObject({}), reply: z.object({
-    agent_version: z.string(), pid: z.number().int(), shell: z.string(), home: z.string(), user: z.string(),
-    os: z.string(), arch: z.string(), hostname: z.string(), running: z.number().int(), rss_bytes: z.number().int(),
-    environment: z.enum(['login', 'plain']),
-  }) },
+  'agent.info': {
+    shape: 'call',
+    params: z.strictObject({}),
+    reply: z.object({
+      agent_version: z.string(),
+      pid: z.number().int(),
+      shell: z.string(),
+      home: z.string(),
+      user: z.string(),
+      os: z.string(),
+      arch: z.string(),
+      hostname: z.string(),
+      running: z.number().int(),
+      rss_bytes: z.number().int(),
+      environment: z.enum(['login', 'plain']),
+    }),
+  },
   /** Ends the agent process; running execs go on. The reply comes first. */
   'agent.stop': { shape: 'call', params: z.strictObject({}), reply: z.object({ running: z.array(execId) }) },
   /** Body: records of streams spec (JSON of ExecSpec), script, stdin, in this order. Idempotent by exec_id and digest. */
-  'exec.start': { shape: 'upload', params: z.strictObject({ exec_id: execId }), reply: z.object({ state: execState, attached: z.boolean() }) },
-  'exec.get': { shape: 'call', params: z.strictObject({ exec_id: execId, tail_bytes: z.number().int().nonnegative() }), reply: execReport },
+  'exec.start': {
+    shape: 'upload',
+    params: z.strictObject({ exec_id: execId }),
+    reply: z.object({ state: execState, attached: z.boolean() }),
+  },
+  'exec.get': {
+    shape: 'call',
+    params: z.strictObject({ exec_id: execId, tail_bytes: z.number().int().nonnegative() }),
+    reply: execReport,
+  },
   /** Data, time and gap records in offset order per stream; last an event record `{ended: ExecState | null}`. */
-  'exec.logs': { shape: 'records', params: z.strictObject({ exec_id: execId, select: logSelection }), reply: z.never() },
+  'exec.logs': {
+    shape: 'records',
+    params: z.strictObject({ exec_id: execId, select: logSelection }),
+    reply: z.never(),
+  },
   /** Replies when the processes are gone or what is left is known. */
-  'exec.cancel': { shape: 'call', params: z.strictObject({ exec_id: execId, signal: signalName, grace_ms: z.number().int().nonnegative() }), reply: z.object({
-    state: execState, already_finished: z.boolean(), leftover_pids: z.array(z.number().int()),
-  }) },
+  'exec.cancel': {
+    shape: 'call',
+    params: z.strictObject({ exec_id: execId, signal: signalName, grace_ms: z.number().int().nonnegative() }),
+    reply: z.object({
+      state: execState,
+      already_finished: z.boolean(),
+      leftover_pids: z.array(z.number().int()),
+    }),
+  },
   /**
    * Agent: `{reports: ExecReport[]}` first for every running and every not yet acknowledged exec, in pages, then
    * `{snapshot_done: true}`, then each change as it happens. Controller: `{ack: [exec_id]}` once an ended exec is in its history.
@@ -51,7 +81,13 @@ export const agentEndpoint = z.discriminatedUnion('kind', [
   /** Newest `t-*.sock` in `dir`: tunnels and bridges of the controller. */
   z.object({ kind: z.literal('tunnel'), dir: z.string() }),
   z.object({ kind: z.literal('unix'), path: z.string() }),
-  z.object({ kind: z.literal('wss'), url: z.string(), spki_sha256: z.array(z.string()) }),
+  /** `certificates`: PEM, trusted as they are; `spki_sha256`: base64 pins of their keys, compared on every connection. */
+  z.object({
+    kind: z.literal('wss'),
+    url: z.string(),
+    certificates: z.array(z.string()),
+    spki_sha256: z.array(z.string()),
+  }),
   /** Loopback only, for tests. */
   z.object({ kind: z.literal('ws'), url: z.string() }),
 ]);

@@ -1,6 +1,7 @@
 import { z } from 'zod';
-import { execId, machineName } from './names.ts';
+import type { WireError } from '../wire/errors.ts';
 import { execState, logSelection, signalName } from './exec.ts';
+import { execId, machineName } from './names.ts';
 
 /**
  * The controller's HTTP API, `/v1/…`, JSON unless said otherwise. Errors are `{error: WireError}` with the status of the
@@ -15,7 +16,7 @@ import { execState, logSelection, signalName } from './exec.ts';
  *   POST   /v1/machines/:name/check            SshContext -> MachineCheck
  *   POST   /v1/machines/:name/up               MachineUp -> records: event {stage: Stage} each, last event {up: MachineUpResult} or {error}
  *   POST   /v1/machines/:name/down             {purge} -> MachineDownResult
- *   POST   /v1/execs?machine=&follow=0|1&connect_wait_ms=   records (spec, script, stdin) -> StartReply, or with follow=1 records: see watch
+ *   POST   /v1/execs?machine=&exec_id=&follow=0|1&connect_wait_ms=   records (spec, script, stdin) -> StartReply, or with follow=1 records: see watch
  *   GET    /v1/execs?machine=&status=&label=&session=&since_ms=&until_ms=&limit=   {execs: ExecView[], total, more}
  *   GET    /v1/execs/:id?machine=&tail_bytes=  ExecView with tails (base64)
  *   GET    /v1/execs/:id/logs?machine=&select=<JSON of LogSelection>   records, last event {end: {complete, view: ExecView}}
@@ -28,7 +29,12 @@ import { execState, logSelection, signalName } from './exec.ts';
 export const recordsContentType = 'application/vnd.codex-remote.records';
 
 export const controllerStatus = z.object({
-  running: z.literal(true), pid: z.number().int(), version: z.string(), build: z.string(), socket: z.string(), started_at: z.string(),
+  running: z.literal(true),
+  pid: z.number().int(),
+  version: z.string(),
+  build: z.string(),
+  socket: z.string(),
+  started_at: z.string(),
   machines_connected: z.number().int(),
 });
 export type ControllerStatus = z.infer<typeof controllerStatus>;
@@ -75,7 +81,10 @@ export const machineView = z.object({
 });
 export type MachineView = z.infer<typeof machineView>;
 
-const wireError = z.looseObject({ code: z.string(), message: z.string(), retryable: z.boolean() });
+const wireError = z.custom<WireError>(
+  (value) =>
+    z.looseObject({ code: z.string(), message: z.string(), retryable: z.boolean() }).safeParse(value).success,
+);
 
 export const machineCheck = z.object({
   machine: z.string(),
@@ -144,7 +153,11 @@ export const startReply = z.object({ view: execView, attached: z.boolean() });
 export type StartReply = z.infer<typeof startReply>;
 
 export const cancelRequest = z.strictObject({ signal: signalName, grace_ms: z.number().int().nonnegative() });
-export const cancelReply = z.object({ view: execView, already_finished: z.boolean(), leftover_pids: z.array(z.number().int()) });
+export const cancelReply = z.object({
+  view: execView,
+  already_finished: z.boolean(),
+  leftover_pids: z.array(z.number().int()),
+});
 export type CancelReply = z.infer<typeof cancelReply>;
 
 export const logsQuery = logSelection;

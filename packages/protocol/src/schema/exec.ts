@@ -32,6 +32,8 @@ export const execSpec = z.strictObject({
   session: z.string().max(200).optional(),
   caller_cwd: z.string().optional(),
   mode: z.enum(['run', 'async']),
+  /** A check of ours, not a job: in no history, and removed once its end is acknowledged. */
+  ephemeral: z.boolean().optional(),
 });
 export type ExecSpec = z.infer<typeof execSpec>;
 
@@ -62,6 +64,7 @@ const common = {
   stderr_bytes: z.number().int().nonnegative(),
   timeout_ms: z.number().int().positive().optional(),
   cancel_requested: z.boolean().optional(),
+  ephemeral: z.boolean().optional(),
   /** Something in the background still holds an output pipe; later output is kept. */
   writers_remaining: z.boolean().optional(),
   /** `supervisor_lost`, `log_incomplete`, `environment_plain`, `environment_failed` … */
@@ -71,7 +74,12 @@ const common = {
 /** What the agent knows of one exec: fields exist only where they can be true. */
 export const execState = z.discriminatedUnion('status', [
   z.object({ ...common, status: z.literal('queued') }),
-  z.object({ ...common, status: z.literal('running'), pid: z.number().int().positive().optional(), last_output_at: z.string().optional() }),
+  z.object({
+    ...common,
+    status: z.literal('running'),
+    pid: z.number().int().positive().optional(),
+    last_output_at: z.string().optional(),
+  }),
   z.object({
     ...common,
     status: z.literal('finished'),
@@ -100,7 +108,10 @@ export function isEnded(state: ExecState): state is ExecEnded {
 }
 
 /** The last raw bytes of a stream: `from` is the offset of the first of them, `bytes` are exact. */
-export const streamTail = z.object({ from: z.number().int().nonnegative(), bytes: z.instanceof(Uint8Array) });
+export const streamTail = z.object({
+  from: z.number().int().nonnegative(),
+  bytes: z.custom<Uint8Array>((value) => value instanceof Uint8Array),
+});
 export type StreamTail = z.infer<typeof streamTail>;
 
 export const execReport = z.object({
@@ -123,7 +134,12 @@ export const logSelection = z.strictObject({
   tail_lines: z.number().int().nonnegative().optional(),
   tail_bytes: z.number().int().nonnegative().optional(),
   /** First offset per stream; absent = 0. Beyond the end of an ended exec is `protocol_error` only for resumes of ours. */
-  from: z.strictObject({ stdout: z.number().int().nonnegative().optional(), stderr: z.number().int().nonnegative().optional() }).optional(),
+  from: z
+    .strictObject({
+      stdout: z.number().int().nonnegative().optional(),
+      stderr: z.number().int().nonnegative().optional(),
+    })
+    .optional(),
   /** Epoch ms; lines written at or after / before. */
   since_ms: z.number().optional(),
   until_ms: z.number().optional(),

@@ -50,10 +50,18 @@ export type Challenge = z.infer<typeof challenge>;
 export const proof = z.strictObject({ type: z.literal('proof'), signature: base64url.max(128) });
 export type Proof = z.infer<typeof proof>;
 
-export const welcome = z.strictObject({ type: z.literal('welcome'), signature: base64url.max(128), session_id: z.string().max(64) });
+export const welcome = z.strictObject({
+  type: z.literal('welcome'),
+  signature: base64url.max(128),
+  session_id: z.string().max(64),
+});
 export type Welcome = z.infer<typeof welcome>;
 
-export const refused = z.strictObject({ type: z.literal('refused'), code: z.string().max(64), message: z.string().max(512) });
+export const refused = z.strictObject({
+  type: z.literal('refused'),
+  code: z.string().max(64),
+  message: z.string().max(512),
+});
 
 /** One frame of the handshake. Throws `protocol_error`. */
 export function parseHelloFrame<T>(schema: z.ZodType<T>, text: string): T {

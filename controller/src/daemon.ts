@@ -1,0 +1,130 @@
+import { createHash } from 'node:crypto';
+import { once } from 'node:events';
+import { join } from 'node:path';
+import {
+  type ControllerPaths,
+  createLogger,
+  loadOrCreateIdentity,
+  makePrivateDir,
+  RotatingFile,
+  systemClock,
+  takeLock,
+} from '@codex-remote/platform';
+import { RemoteError } from '@codex-remote/protocol/wire';
+import { ExecChanges } from './execs/changes.ts';
+import { Execs } from './execs/execs.ts';
+import { followReports } from './execs/reports.ts';
+import { Gateway } from './gateway/gateway.ts';
+import { SqliteHistory } from './history/sqlite-history.ts';
+import { createApi } from './http/server.ts';
+import { Links } from './links/links.ts';
+import { Machines } from './machines/machines.ts';
+import { LowdbRegistry } from './registry/lowdb-registry.ts';
+import { listenPrivately } from './sockets.ts';
+import { controllerBuild, controllerVersion } from './version.ts';
+
+/** Answers that are under way get so long after a stop was asked for. */
+const drainMs = 2_000;
+
+/** Ends the process when it was asked to stop and everything is closed. Throws `already_running` where another serves. */
+export async function runController(paths: ControllerPaths): Promise<void> {
+  for (const dir of [paths.config, paths.state, paths.runtime]) makePrivateDir(dir);
+  const lock = takeLock(join(paths.state, 'controller.lock'));
+  const logFile = new RotatingFile(paths.log);
+  const log = createLogger(logFile);
+  const clock = systemClock;
+  const startedAt = new Date(clock.wall()).toISOString();
+  const stopping = new AbortController();
+  const identity = loadOrCreateIdentity(join(paths.config, 'controller.pem'));
+  const registry = await LowdbRegistry.open(join(paths.config, 'registry.json'));
+  const history = new SqliteHistory(join(paths.state, 'history.sqlite'), clock);
+  const links = new Links(clock);
+  const changes = new ExecChanges();
+  const execs = new Execs({ registry, links, history, changes, clock });
+  const gateway = new Gateway({
+    identity,
+    clock,
+    log,
+    keyOf: (machine) => registry.get(machine)?.installation?.agent_key,
+    admit: (hello) => links.of(hello.machine).admit(hello),
+    connected: (session, hello, arrival) => {
+      const link = links.of(hello.machine);
+      link.attach(session, {
+        connection: arrival.via,
+        connectedSince: new Date(clock.wall()).toISOString(),
+        hello,
+      });
+      log.info({ machine: hello.machine, via: arrival.via, agent: hello.agent_version }, 'machine connected');
+      void session.closed.then((cause) =>
+        log.info({ machine: hello.machine, code: cause.code, err: cause.message }, 'machine disconnected'),
+      );
+      followReports(session, hello.machine, history, changes).catch((error: unknown) => {
+        log.info({ machine: hello.machine, err: RemoteError.from(error).message }, 'reports ended');
+      });
+    },
+  });
+  const machines = new Machines({
+    registry,
+    links,
+    history,
+    execs,
+    changes,
+    gateway,
+    clock,
+    log,
+    paths,
+    controllerId: createHash('sha256').update(identity.publicKey).digest('hex').slice(0, 16),
+    controllerKey: identity.publicKey,
+    bundleDir: import.meta.dirname,
+  });
+  const api = createApi(
+    {
+      execs,
+      machines,
+      clock,
+      status: () => ({
+        running: true,
+        pid: process.pid,
+        version: controllerVersion,
+        build: controllerBuild,
+        socket: paths.socket,
+        started_at: startedAt,
+        machines_connected: links.connected().length,
+      }),
+      stop: () => stopping.abort(),
+    },
+    controllerBuild,
+    log,
+  );
+  const agents = await listenPrivately(paths.agentSocket, (socket) =>
+    gateway.accept(socket, { via: 'local', machine: 'local' }),
+  );
+  await api.ready();
+  const callers = await listenPrivately(paths.socket, (socket) => api.server.emit('connection', socket));
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => stopping.abort());
+  process.on('SIGHUP', () => undefined);
+  log.info(
+    { version: controllerVersion, build: controllerBuild, socket: paths.socket },
+    'controller started',
+  );
+  machines.reopenAll();
+
+  if (!stopping.signal.aborted) await once(stopping.signal, 'abort');
+  log.info('controller stopping');
+  // New callers are refused first, so that whoever starts the next controller finds the socket free.
+  await callers.close();
+  await agents.close();
+  await machines.close();
+  links.closeAll();
+  gateway.close();
+  await Promise.race([
+    api.close(),
+    new Promise((resolve) => clock.setTimer(drainMs, () => resolve(undefined))),
+  ]);
+  history.close();
+  log.info('controller stopped');
+  logFile.close();
+  lock.release();
+  // ssh2 and tunnels can hold sockets open; everything of ours is closed.
+  process.exit(0);
+}

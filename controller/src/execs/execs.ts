@@ -1,0 +1,365 @@
+import {
+  type AgentVerb,
+  agentVerbs,
+  type CancelReply,
+  type ExecReport,
+  type ExecState,
+  type ExecView,
+  isEnded,
+  type LogSelection,
+  reportTailBytes,
+  type SignalName,
+  type StartReply,
+  type VerbParams,
+  type VerbReply,
+} from '@codex-remote/protocol/schema';
+import { type CallOptions, type Clock, call, RemoteError, type Session } from '@codex-remote/protocol/wire';
+import type { History, HistoryEntry, HistoryFilter } from '../history/history.ts';
+import type { MachineLink } from '../links/link.ts';
+import type { Links } from '../links/links.ts';
+import { unknownMachine } from '../registry/nearest.ts';
+import type { MachineRecord, Registry } from '../registry/registry.ts';
+import type { ExecChanges } from './changes.ts';
+import { tailRecords } from './history-logs.ts';
+import { relayLogs } from './log-relay.ts';
+import type { RequestBody } from './request-body.ts';
+import { viewOf } from './view.ts';
+
+export interface ExecsOptions {
+  readonly registry: Registry;
+  readonly links: Links;
+  readonly history: History;
+  readonly changes: ExecChanges;
+  readonly clock: Clock;
+}
+
+/** A reader by position waits so long for a machine that went away in the middle of its stream. */
+const resumeWaitMs = 30_000;
+/** Matches shown when a prefix is ambiguous. */
+const ambiguousLimit = 5;
+
+interface Found {
+  readonly machine: MachineRecord;
+  readonly link: MachineLink;
+  readonly execId: string;
+  readonly entry: HistoryEntry | undefined;
+}
+
+/** Execs of all machines: asked of the machine while it is connected, answered from history while it is away. */
+export class Execs {
+  readonly #options: ExecsOptions;
+
+  constructor(options: ExecsOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Starts an exec, or attaches to the one that the same id and request already started. Sent again by itself when the
+   * connection breaks and the body is small enough to be kept. Throws `machine_offline`, `conflict`, `connection_reset`
+   * (with `sent`), and what the machine answers.
+   */
+  async start(
+    machineName: string,
+    execId: string,
+    body: RequestBody,
+    connectWaitMs: number,
+    signal: AbortSignal,
+  ): Promise<StartReply> {
+    const machine = this.machine(machineName);
+    const link = this.#options.links.of(machine.name);
+    let waitMs = link.patience(connectWaitMs);
+    let sent: 'no' | 'unknown' = 'no';
+    for (;;) {
+      const session = await link.session(waitMs, signal).catch((error: unknown) => {
+        throw sent === 'no'
+          ? RemoteError.from(error).with({ exec_id: execId, sent })
+          : this.#broken(machine.name, execId, RemoteError.from(error));
+      });
+      try {
+        const reply = await this.#call(
+          session,
+          'exec.start',
+          { exec_id: execId },
+          { signal, body: body.read() },
+        );
+        // Not waited for: the machine reports the exec too, again and again until its end is acknowledged.
+        if (!reply.state.ephemeral)
+          this.#options.history.record(machine.name, [{ state: reply.state }]).catch(() => undefined);
+        return { view: viewOf(machine, link, { state: reply.state }), attached: reply.attached };
+      } catch (error) {
+        const failure = RemoteError.from(error);
+        if (failure.code !== 'connection_reset' || signal.aborted)
+          throw failure.with({ machine: machine.name, exec_id: execId, sent: 'yes' });
+        if (!body.replayable) throw this.#broken(machine.name, execId, failure);
+        sent = 'unknown';
+        waitMs = connectWaitMs;
+      }
+    }
+  }
+
+  /** One exec, with `tailBytes` raw bytes of each stream's end. */
+  async get(
+    idOrPrefix: string,
+    machineName: string | undefined,
+    tailBytes: number,
+    signal: AbortSignal,
+  ): Promise<ExecView> {
+    const found = await this.#find(idOrPrefix, machineName, signal);
+    const { machine, link, entry } = found;
+    if (!link.live) {
+      if (!entry) throw link.offline().with({ exec_id: found.execId });
+      return viewOf(machine, link, entry.report, entry.as_of);
+    }
+    try {
+      return viewOf(machine, link, await this.#report(found, tailBytes, signal));
+    } catch (error) {
+      // The connection broke while we asked: the last known state is an answer, marked as such.
+      if (RemoteError.from(error).code === 'connection_reset' && entry && !link.live)
+        return viewOf(machine, link, entry.report, entry.as_of);
+      throw error;
+    }
+  }
+
+  list(filter: HistoryFilter): { execs: ExecView[]; total: number } {
+    if (filter.machine !== undefined) this.machine(filter.machine);
+    const { entries, total } = this.#options.history.list(filter);
+    return { total, execs: entries.flatMap((entry) => this.#viewOfEntry(entry) ?? []) };
+  }
+
+  /**
+   * Log records of one exec into `write`; resolves with the exec as it is then. While the machine is away and the exec is
+   * over, the tails that history kept are what there is. `complete`: it is over and its streams were given to their end.
+   */
+  async logs(
+    idOrPrefix: string,
+    machineName: string | undefined,
+    select: LogSelection,
+    write: (records: Uint8Array) => Promise<void>,
+    signal: AbortSignal,
+  ): Promise<{ complete: boolean; view: ExecView }> {
+    const found = await this.#find(idOrPrefix, machineName, signal);
+    const { machine, link, execId, entry } = found;
+    const firstWaitMs = link.patience(resumeWaitMs);
+    if (!link.live && firstWaitMs === 0 && entry && isEnded(entry.report.state)) {
+      await write(tailRecords(entry.report, select));
+      return { complete: false, view: viewOf(machine, link, { state: entry.report.state }, entry.as_of) };
+    }
+    const relayed = await relayLogs({ link, execId, select, firstWaitMs, resumeWaitMs, signal, write });
+    const report = relayed.ended ? { state: relayed.ended } : await this.#report(found, 0, signal);
+    return { complete: relayed.reachedEnd, view: viewOf(machine, link, report) };
+  }
+
+  /** The first event of a watch: the exec as it is now. */
+  async attach(
+    idOrPrefix: string,
+    machineName: string | undefined,
+    signal: AbortSignal,
+  ): Promise<StartReply> {
+    const found = await this.#find(idOrPrefix, machineName, signal);
+    await found.link.session(found.link.patience(resumeWaitMs), signal).catch(() => undefined);
+    return { view: await this.get(found.execId, found.machine.name, 0, signal), attached: true };
+  }
+
+  /**
+   * Waits until all (or any) of the execs have ended, or until `maxWaitMs` passed. Reports of the machines wake it, so a
+   * machine that goes away and returns, or this controller's own restart and a repeated call, change nothing.
+   */
+  async wait(
+    ids: readonly string[],
+    mode: 'all' | 'any',
+    maxWaitMs: number | undefined,
+    signal: AbortSignal,
+  ): Promise<{ done: boolean; execs: ExecView[] }> {
+    const found = await Promise.all(ids.map((id) => this.#find(id, undefined, signal)));
+    const over = new Set<Found>();
+    const waiting = Promise.withResolvers<boolean>();
+    const look = (one: Found, state: ExecState | undefined): void => {
+      if (state && isEnded(state)) over.add(one);
+      if (over.size === found.length || (mode === 'any' && over.size > 0)) waiting.resolve(true);
+    };
+    const stops = found.map((one) =>
+      this.#options.changes.listen(one.machine.name, one.execId, (state) => look(one, state)),
+    );
+    const timer =
+      maxWaitMs === undefined
+        ? undefined
+        : this.#options.clock.setTimer(maxWaitMs, () => waiting.resolve(false));
+    const withdraw = (): void => waiting.reject(new RemoteError('cancelled', 'the caller went away'));
+    signal.addEventListener('abort', withdraw);
+    try {
+      // After the listeners are in place: an end between the two would be missed otherwise.
+      for (const one of found) look(one, (await this.get(one.execId, one.machine.name, 0, signal)).state);
+      const done = await waiting.promise;
+      const execs = await Promise.all(
+        found.map((one) => this.get(one.execId, one.machine.name, reportTailBytes, signal)),
+      );
+      return { done, execs };
+    } finally {
+      timer?.cancel();
+      signal.removeEventListener('abort', withdraw);
+      for (const stop of stops) stop();
+    }
+  }
+
+  /** Sent again by itself when the connection breaks: cancelling twice is cancelling once. */
+  async cancel(
+    idOrPrefix: string,
+    machineName: string | undefined,
+    request: { signal: SignalName; grace_ms: number },
+    connectWaitMs: number,
+    abort: AbortSignal,
+  ): Promise<CancelReply> {
+    const found = await this.#find(idOrPrefix, machineName, abort);
+    const { machine, link, entry } = found;
+    if (!link.live && entry && isEnded(entry.report.state)) {
+      return {
+        view: viewOf(machine, link, entry.report, entry.as_of),
+        already_finished: true,
+        leftover_pids: [],
+      };
+    }
+    let waitMs = link.patience(connectWaitMs);
+    for (;;) {
+      const session = await link.session(waitMs, abort).catch((error: unknown) => {
+        throw RemoteError.from(error).with({ exec_id: found.execId });
+      });
+      try {
+        const reply = await this.#call(
+          session,
+          'exec.cancel',
+          { exec_id: found.execId, ...request },
+          { signal: abort },
+        );
+        return {
+          view: viewOf(machine, link, { state: reply.state }),
+          already_finished: reply.already_finished,
+          leftover_pids: reply.leftover_pids,
+        };
+      } catch (error) {
+        if (RemoteError.from(error).code !== 'connection_reset' || abort.aborted) throw error;
+        waitMs = connectWaitMs;
+      }
+    }
+  }
+
+  /** What the agent says of itself. Throws `machine_offline`, `connection_reset`. */
+  async info(machineName: string, signal: AbortSignal): Promise<VerbReply<'agent.info'>> {
+    const session = await this.#options.links.of(this.machine(machineName).name).session(0, signal);
+    return this.#call(session, 'agent.info', {}, { signal });
+  }
+
+  /** Throws `unknown_machine`. */
+  machine(name: string): MachineRecord {
+    const machine = this.#options.registry.get(name);
+    if (!machine)
+      throw unknownMachine(
+        name,
+        this.#options.registry.list().map((other) => other.name),
+      );
+    return machine;
+  }
+
+  /** An id or a unique prefix of one. Asks the machines themselves for what history does not know. */
+  async #find(idOrPrefix: string, machineName: string | undefined, signal: AbortSignal): Promise<Found> {
+    const named = machineName === undefined ? undefined : this.machine(machineName);
+    const entries = this.#options.history.find(idOrPrefix, named?.name, ambiguousLimit);
+    if (entries.length > 1) throw ambiguous(idOrPrefix, entries);
+    const [entry] = entries;
+    if (entry) {
+      const machine = this.machine(entry.machine);
+      return {
+        machine,
+        link: this.#options.links.of(machine.name),
+        execId: entry.report.state.exec_id,
+        entry,
+      };
+    }
+    const candidates = named
+      ? [named]
+      : this.#options.links.connected().map((link) => this.machine(link.machine));
+    for (const machine of candidates) {
+      const link = this.#options.links.of(machine.name);
+      if (named && !link.live) throw link.offline().with({ exec_id: idOrPrefix });
+      const found: Found = { machine, link, execId: idOrPrefix, entry: undefined };
+      const report = await this.#report(found, 0, signal).catch((error: unknown) => {
+        if (RemoteError.from(error).code === 'exec_not_found') return undefined;
+        throw error;
+      });
+      if (report) return found;
+    }
+    throw notFound(idOrPrefix, named?.name);
+  }
+
+  async #report(found: Found, tailBytes: number, signal: AbortSignal): Promise<ExecReport> {
+    const session = await found.link.session(found.link.patience(resumeWaitMs), signal);
+    return this.#call(session, 'exec.get', { exec_id: found.execId, tail_bytes: tailBytes }, { signal });
+  }
+
+  /**
+   * A call whose answer is parsed: what a machine says is untrusted. Throws `connection_reset` whenever the session is
+   * over, whatever ended it, else `protocol_error` or what the agent answered.
+   */
+  async #call<V extends Exclude<AgentVerb, 'exec.logs' | 'exec.reports'>>(
+    session: Session,
+    verb: V,
+    params: VerbParams<V>,
+    options: CallOptions,
+  ): Promise<VerbReply<V>> {
+    const answer = await call(session, verb, params, options).catch((error: unknown) => {
+      if (!session.ended) throw error;
+      throw new RemoteError(
+        'connection_reset',
+        `connection reset by peer: ${session.ended.message}`,
+        {},
+        error,
+      );
+    });
+    const reply = agentVerbs[verb].reply.safeParse(answer);
+    if (!reply.success)
+      throw new RemoteError('protocol_error', `the answer to ${verb} has not the expected shape`);
+    return reply.data as VerbReply<V>;
+  }
+
+  #viewOfEntry(entry: HistoryEntry): ExecView | undefined {
+    const machine = this.#options.registry.get(entry.machine);
+    return (
+      machine &&
+      viewOf(machine, this.#options.links.of(machine.name), { state: entry.report.state }, entry.as_of)
+    );
+  }
+
+  #broken(machine: string, execId: string, cause: RemoteError): RemoteError {
+    return new RemoteError(
+      'connection_reset',
+      `connection reset by peer: ${machine} went away while the request was sent`,
+      {
+        machine,
+        exec_id: execId,
+        sent: 'unknown',
+        hint: `\`codex-remote machine check -m ${machine}\`, then \`codex-remote exec result --id ${execId}\``,
+      },
+      cause,
+    );
+  }
+}
+
+function ambiguous(prefix: string, entries: readonly HistoryEntry[]): RemoteError {
+  const matches = entries.map((entry) => `${entry.report.state.exec_id} on ${entry.machine}`);
+  return new RemoteError('ambiguous_id', `${prefix} matches more than one exec: ${matches.join(', ')}`, {
+    hint: 'give more of the id, or `--machine`',
+    facts: { matches },
+  });
+}
+
+function notFound(execId: string, machine: string | undefined): RemoteError {
+  const where = machine === undefined ? 'any machine' : machine;
+  return new RemoteError(
+    'exec_not_found',
+    `exec_id not found: ${execId.slice(0, 64)} is not known on ${where}`,
+    {
+      exec_id: execId.slice(0, 64),
+      ...(machine === undefined ? {} : { machine }),
+      hint: '`codex-remote exec list` shows the execs that are known',
+    },
+  );
+}

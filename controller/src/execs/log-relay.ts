@@ -1,0 +1,123 @@
+import { type ExecState, execState, type LogSelection } from '@codex-remote/protocol/schema';
+import { RecordParser, RemoteError, recordHeaderBytes, streamId } from '@codex-remote/protocol/wire';
+import { z } from 'zod';
+import type { MachineLink } from '../links/link.ts';
+
+const endEvent = z.object({ ended: execState.nullable() });
+
+export interface RelayOptions {
+  readonly link: MachineLink;
+  readonly execId: string;
+  readonly select: LogSelection;
+  /** How long the first connection is waited for. */
+  readonly firstWaitMs: number;
+  /** How long a lost connection is waited for before the reader is told. */
+  readonly resumeWaitMs: number;
+  readonly signal: AbortSignal;
+  /** Takes whole records, in order; resolves when there is room for more. */
+  readonly write: (records: Uint8Array) => Promise<void>;
+}
+
+export interface Relayed {
+  /** The state with which the exec ended; null where it has not. */
+  readonly ended: ExecState | null;
+  /** It has ended and the reader was given its streams to their last byte. */
+  readonly reachedEnd: boolean;
+}
+
+/**
+ * Carries an exec's log records from its machine to a reader. Reading is by position, so a connection that breaks is
+ * resumed on the next one where it stopped: the reader sees neither gap nor double. Throws `connection_reset` when the machine did not come back in time, and what the
+ * machine answered.
+ */
+export async function relayLogs(options: RelayOptions): Promise<Relayed> {
+  const { link, execId, resumeWaitMs, signal } = options;
+  const position = new LogPosition(options.select);
+  let waitMs = options.firstWaitMs;
+  for (;;) {
+    const session = await link.session(waitMs, signal);
+    const channel = session.open('exec.logs', { exec_id: execId, select: position.selection() });
+    const withdraw = (): void => channel.reset(new RemoteError('cancelled', 'the reader went away'));
+    signal.addEventListener('abort', withdraw);
+    try {
+      for (;;) {
+        const item = await channel.receive();
+        if (!item)
+          throw new RemoteError('stream_cut', `the log stream of ${execId} ended without its last record`);
+        if (item.kind !== 'data') throw new RemoteError('protocol_error', 'a log stream carries data only');
+        const ended = position.advance(item.bytes);
+        if (ended !== undefined) {
+          if (ended.before.byteLength > 0) await options.write(ended.before);
+          return { ended: ended.state, reachedEnd: ended.state !== null && position.covers(ended.state) };
+        }
+        await options.write(item.bytes);
+      }
+    } catch (error) {
+      const failure = RemoteError.from(error);
+      channel.reset(failure);
+      if (signal.aborted || !session.ended) throw failure;
+      waitMs = resumeWaitMs;
+    } finally {
+      signal.removeEventListener('abort', withdraw);
+    }
+  }
+}
+
+/** Where each stream was left, from the records that passed. */
+class LogPosition {
+  readonly #select: LogSelection;
+  readonly #next = new Map<number, number>();
+  #bytes = 0;
+
+  constructor(select: LogSelection) {
+    this.#select = select;
+  }
+
+  /**
+   * The original selection until every stream has shown where it begins (an agent sends that first, as a data record of no
+   * bytes, before any bytes of any stream); from there on by offset.
+   */
+  selection(): LogSelection {
+    const { streams, until_ms, follow, max_bytes } = this.#select;
+    if (!streams.every((stream) => this.#next.has(streamId[stream]))) return this.#select;
+    const from = Object.fromEntries(streams.map((stream) => [stream, this.#next.get(streamId[stream])]));
+    const rest = max_bytes === undefined ? {} : { max_bytes: Math.max(1, max_bytes - this.#bytes) };
+    return { streams, from, follow, ...(until_ms === undefined ? {} : { until_ms }), ...rest };
+  }
+
+  covers(state: ExecState): boolean {
+    return this.#select.streams.every(
+      (stream) =>
+        (this.#next.get(streamId[stream]) ?? 0) >=
+        (stream === 'stdout' ? state.stdout_bytes : state.stderr_bytes),
+    );
+  }
+
+  /** A frame of an agent holds whole records. The last one is the event; what precedes it in the frame comes back as `before`. */
+  advance(frame: Uint8Array): { before: Uint8Array; state: ExecState | null } | undefined {
+    const parser = new RecordParser();
+    let passed = 0;
+    for (const record of parser.push(frame)) {
+      if (record.kind === 'event') {
+        const event = endEvent.safeParse(record.value);
+        if (!event.success)
+          throw new RemoteError(
+            'protocol_error',
+            'the last record of a log stream has not the expected shape',
+          );
+        return { before: frame.subarray(0, passed), state: event.data.ended };
+      }
+      if (record.kind === 'data') {
+        this.#next.set(record.stream, record.offset + record.bytes.byteLength);
+        this.#bytes += record.bytes.byteLength;
+        passed += recordHeaderBytes + record.bytes.byteLength;
+      } else {
+        if (record.kind === 'gap') this.#next.set(record.stream, record.offset + record.missing);
+        passed += recordHeaderBytes + 8;
+      }
+    }
+    if (!parser.atBoundary)
+      throw new RemoteError('protocol_error', 'a log frame does not hold whole records');
+    return undefined;
+  }
+}

@@ -1,0 +1,36 @@
+import { isEnded, reportsFromAgent } from '@codex-remote/protocol/schema';
+import { RemoteError, type Session } from '@codex-remote/protocol/wire';
+import type { History } from '../history/history.ts';
+import type { ExecChanges } from './changes.ts';
+
+/**
+ * Keeps history equal to what the machine says, for as long as the session lasts: first everything running or not yet
+ * acknowledged, then every change. An end is acknowledged only when it is on our disk.
+ * A report that breaks the schema ends the session with `protocol_error`: what a machine says is untrusted.
+ */
+export async function followReports(
+  session: Session,
+  machine: string,
+  history: History,
+  changes: ExecChanges,
+): Promise<void> {
+  const channel = session.open('exec.reports', {});
+  for (;;) {
+    const item = await channel.receive();
+    if (!item) return;
+    const message = item.kind === 'message' ? reportsFromAgent.safeParse(item.value) : undefined;
+    if (!message?.success) {
+      session.end(
+        new RemoteError('protocol_error', `a report of ${machine} has not the expected shape`, { machine }),
+      );
+      return;
+    }
+    if (!('reports' in message.data)) continue;
+    const { reports } = message.data;
+    const kept = reports.filter(({ state }) => !state.ephemeral);
+    if (kept.length > 0) await history.record(machine, kept);
+    for (const { state } of reports) changes.publish(machine, state);
+    const ended = reports.filter(({ state }) => isEnded(state)).map(({ state }) => state.exec_id);
+    if (ended.length > 0) await channel.send({ ack: ended });
+  }
+}

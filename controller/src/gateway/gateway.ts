@@ -1,0 +1,130 @@
+import { createServer, type IncomingMessage, type Server } from 'node:http';
+import type { Duplex } from 'node:stream';
+import {
+  type Identity,
+  type Logger,
+  WsTransport,
+  webSocketLimits,
+  webSocketProtocol,
+} from '@codex-remote/platform';
+import type { Hello, TransportKind } from '@codex-remote/protocol/schema';
+import { type Clock, defaultWireLimits, RemoteError, Session } from '@codex-remote/protocol/wire';
+import { WebSocketServer } from 'ws';
+import { greetAgent } from './handshake.ts';
+
+export interface GatewayOptions {
+  readonly identity: Identity;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly keyOf: (machine: string) => string | undefined;
+  /** Throws to refuse a proven agent. */
+  readonly admit: (hello: Hello, arrival: Arrival) => void;
+  /** Takes over a proven connection. */
+  readonly connected: (session: Session, hello: Hello, arrival: Arrival) => void;
+}
+
+/** How a connection reached us. */
+export interface Arrival {
+  readonly via: 'local' | 'tunnel' | 'bridge';
+  /** The machine whose tunnel it came through: nobody else may speak there. */
+  readonly machine: string;
+}
+
+/**
+ * Takes the agents' WebSockets. Its HTTP server knows one path and no other verb: a tunnel gives its far end nothing of
+ * the API. Every socket handed in is destroyed unless it becomes a session.
+ */
+export class Gateway {
+  readonly #options: GatewayOptions;
+  readonly #arrivals = new WeakMap<Duplex, Arrival>();
+  readonly #http: Server;
+  readonly #upgrades = new WebSocketServer({
+    noServer: true,
+    ...webSocketLimits,
+    clientTracking: false,
+    handleProtocols: (offered) => (offered.has(webSocketProtocol) ? webSocketProtocol : false),
+  });
+  readonly #sessions = new Set<Session>();
+  #handshakes = 0;
+
+  constructor(options: GatewayOptions) {
+    this.#options = options;
+    this.#http = createServer({
+      maxHeaderSize: 4096,
+      headersTimeout: defaultWireLimits.handshakeMs,
+      requestTimeout: defaultWireLimits.handshakeMs,
+      connectionsCheckingInterval: defaultWireLimits.handshakeMs / 2,
+    });
+    this.#http.on('request', (_request, response) => {
+      response.writeHead(404, { connection: 'close' }).end();
+    });
+    this.#http.on('upgrade', (request, socket, head) => this.#upgrade(request, socket, head));
+    this.#http.on('clientError', (_error, socket) => socket.destroy());
+  }
+
+  /** Takes a socket that reached us; the gateway owns it from here. */
+  accept(socket: Duplex, arrival: Arrival): void {
+    this.#arrivals.set(socket, arrival);
+    socket.on('error', () => socket.destroy());
+    this.#http.emit('connection', socket);
+  }
+
+  close(): void {
+    this.#http.close();
+    for (const session of this.#sessions)
+      session.end(new RemoteError('shutting_down', 'the controller is stopping'));
+  }
+
+  #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
+    const arrival = this.#arrivals.get(socket);
+    const refuse = (status: string): void => {
+      socket.end(`HTTP/1.1 ${status}\r\nconnection: close\r\n\r\n`, () => socket.destroy());
+    };
+    if (!arrival || request.url !== '/v1/agent') return refuse('404 Not Found');
+    if (request.headers.origin !== undefined) return refuse('403 Forbidden');
+    if (!request.headers['sec-websocket-protocol']?.split(/, */).includes(webSocketProtocol))
+      return refuse('400 Bad Request');
+    if (this.#handshakes >= defaultWireLimits.maxHandshakes) return refuse('503 Service Unavailable');
+    this.#handshakes += 1;
+    let open = true;
+    // Called when the handshake is over, or when ws itself refused and destroyed the socket: whichever is first.
+    const release = (): void => {
+      if (open) this.#handshakes -= 1;
+      open = false;
+    };
+    socket.once('close', release);
+    this.#upgrades.handleUpgrade(request, socket, head, (ws) => {
+      void this.#greet(new WsTransport(ws, socket), arrival).finally(release);
+    });
+  }
+
+  async #greet(transport: WsTransport, arrival: Arrival): Promise<void> {
+    const { identity, clock, log, keyOf, admit, connected } = this.#options;
+    // All of ours arrive over Unix sockets, also what comes through a tunnel: the agent dials the socket there.
+    const transportKind: TransportKind = 'unix';
+    try {
+      const hello = await greetAgent(transport, {
+        identity,
+        clock,
+        transportKind,
+        exporter: new Uint8Array(0),
+        keyOf: (machine) => (machine === arrival.machine ? keyOf(machine) : undefined),
+        admit: (agent) => admit(agent, arrival),
+      });
+      const session = new Session({ transport, side: 'controller', clock });
+      this.#sessions.add(session);
+      void session.closed.then(() => this.#sessions.delete(session));
+      connected(session, hello, arrival);
+    } catch (error) {
+      log.warn(
+        {
+          machine: arrival.machine,
+          via: arrival.via,
+          code: RemoteError.from(error).code,
+          err: RemoteError.from(error).message,
+        },
+        'agent refused',
+      );
+    }
+  }
+}

@@ -1,0 +1,85 @@
+import { randomBytes } from 'node:crypto';
+import { type Identity, newId, verifySignature, type WsTransport } from '@codex-remote/platform';
+import {
+  type Challenge,
+  type Hello,
+  hello,
+  parseHelloFrame,
+  proof,
+  protocolVersion,
+  type TransportKind,
+  transcript,
+} from '@codex-remote/protocol/schema';
+import { type Clock, defaultWireLimits, RemoteError } from '@codex-remote/protocol/wire';
+
+export interface HandshakeOptions {
+  readonly identity: Identity;
+  readonly clock: Clock;
+  readonly transportKind: TransportKind;
+  readonly exporter: Uint8Array;
+  /** The agent key that the registry has for a machine name. */
+  readonly keyOf: (machine: string) => string | undefined;
+  /** Last word before the welcome, once the agent is proven. Throws to refuse. */
+  readonly admit: (hello: Hello) => void;
+}
+
+/**
+ * The controller's half of the handshake (docs/protocol.md, "Handshake"). Until the proof holds it answers the same,
+ * whatever name or key was said: who is registered is not told to strangers. On any failure the peer gets one `refused`
+ * frame, the socket is destroyed, and this rejects.
+ */
+export async function greetAgent(transport: WsTransport, options: HandshakeOptions): Promise<Hello> {
+  const deadline = options.clock.setTimer(defaultWireLimits.handshakeMs, () => transport.destroy());
+  try {
+    const agent = parseHelloFrame(hello, await transport.receiveText());
+    const version = chooseVersion(agent);
+    const ours: Challenge = {
+      type: 'challenge',
+      version,
+      controller_key: options.identity.publicKey,
+      controller_nonce: randomBytes(32).toString('base64url'),
+      capabilities: [],
+    };
+    transport.sendText(JSON.stringify(ours));
+    const answer = parseHelloFrame(proof, await transport.receiveText());
+    const sign = (role: 'agent' | 'controller') =>
+      transcript(role, agent, ours, options.transportKind, options.exporter);
+    const proven = verifySignature(agent.agent_key, sign('agent'), answer.signature);
+    if (!proven || options.keyOf(agent.machine) !== agent.agent_key) {
+      throw new RemoteError('unauthorized', 'unauthorized: this agent is not enrolled here');
+    }
+    options.admit(agent);
+    transport.sendText(
+      JSON.stringify({
+        type: 'welcome',
+        signature: options.identity.sign(sign('controller')),
+        session_id: newId(options.clock.wall()),
+      }),
+    );
+    return agent;
+  } catch (error) {
+    const refusal = RemoteError.from(error);
+    transport.sendText(
+      JSON.stringify({ type: 'refused', code: refusal.code, message: refusal.message.slice(0, 256) }),
+    );
+    transport.close(refusal.kind.close ?? 1008, refusal.code);
+    transport.destroySoon();
+    throw refusal;
+  } finally {
+    deadline.cancel();
+  }
+}
+
+function chooseVersion(agent: Hello): number {
+  const version = Math.min(agent.versions.current, protocolVersion.current);
+  if (version < agent.versions.oldest || version < protocolVersion.oldest) {
+    throw new RemoteError(
+      'agent_outdated',
+      `protocol ${agent.versions.oldest} to ${agent.versions.current} is not spoken here`,
+      {
+        hint: 'run `codex-remote machine up` for this machine',
+      },
+    );
+  }
+  return version;
+}

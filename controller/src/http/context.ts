@@ -1,0 +1,22 @@
+import type { ControllerStatus } from '@codex-remote/protocol/schema';
+import type { Clock } from '@codex-remote/protocol/wire';
+import type { Execs } from '../execs/execs.ts';
+import type { Machines } from '../machines/machines.ts';
+
+/** What the routes call. */
+export interface ApiContext {
+  readonly execs: Execs;
+  readonly machines: Machines;
+  readonly clock: Clock;
+  readonly status: () => ControllerStatus;
+  /** Stops the process once the answer is out. */
+  readonly stop: () => void;
+}
+
+/** One request, not yet parsed. `signal` is aborted when the caller goes away. */
+export interface ApiCall {
+  readonly params: unknown;
+  readonly query: unknown;
+  readonly body: unknown;
+  readonly signal: AbortSignal;
+}

@@ -1,0 +1,135 @@
+import { Readable } from 'node:stream';
+import {
+  type CancelReply,
+  cancelRequest,
+  type ExecView,
+  execId,
+  execStatus,
+  type LogSelection,
+  logSelection,
+  reportTailBytes,
+  type StartReply,
+} from '@codex-remote/protocol/schema';
+import { RemoteError } from '@codex-remote/protocol/wire';
+import { z } from 'zod';
+import { RequestBody } from '../execs/request-body.ts';
+import type { ApiCall, ApiContext } from './context.ts';
+import { execParams, queryCount, queryList } from './query.ts';
+import type { RecordResponse } from './record-response.ts';
+
+/** What a list shows beside everything queued and running: ended within this time. */
+const recentMs = 24 * 60 * 60 * 1000;
+const defaultListLimit = 20;
+
+const startQuery = z.object({ machine: z.string(), exec_id: execId, connect_wait_ms: queryCount.default(0) });
+const machineQuery = z.object({ machine: z.string().optional() });
+
+export async function startExec({ execs }: ApiContext, call: ApiCall): Promise<StartReply> {
+  const query = startQuery.parse(call.query);
+  if (!(call.body instanceof Readable)) throw new RemoteError('usage', 'a start has a body of records');
+  return execs.start(
+    query.machine,
+    query.exec_id,
+    new RequestBody(call.body),
+    query.connect_wait_ms,
+    call.signal,
+  );
+}
+
+/** Start and watch in one request: what `exec run` sends. The exec is not tied to it. */
+export async function runExec(context: ApiContext, call: ApiCall, response: RecordResponse): Promise<void> {
+  const started = await startExec(context, call);
+  await response.event({ started });
+  await watchToEnd(context, started.view, { stdout: 0, stderr: 0 }, response, call.signal);
+}
+
+export async function watchExec(
+  { execs, ...context }: ApiContext,
+  call: ApiCall,
+  response: RecordResponse,
+): Promise<void> {
+  const { id } = execParams.parse(call.params);
+  const query = machineQuery
+    .extend({ stdout: queryCount.default(0), stderr: queryCount.default(0) })
+    .parse(call.query);
+  const started = await execs.attach(id, query.machine, call.signal);
+  await response.event({ started });
+  await watchToEnd(
+    { execs, ...context },
+    started.view,
+    { stdout: query.stdout, stderr: query.stderr },
+    response,
+    call.signal,
+  );
+}
+
+async function watchToEnd(
+  { execs }: ApiContext,
+  view: ExecView,
+  from: { stdout: number; stderr: number },
+  response: RecordResponse,
+  signal: AbortSignal,
+): Promise<void> {
+  const select: LogSelection = { streams: ['stdout', 'stderr'], from, follow: true };
+  await execs.logs(view.state.exec_id, view.machine, select, (records) => response.write(records), signal);
+  await response.event({
+    finished: await execs.get(view.state.exec_id, view.machine, reportTailBytes, signal),
+  });
+}
+
+export function listExecs(
+  { execs, clock }: ApiContext,
+  call: ApiCall,
+): { execs: ExecView[]; total: number; more: boolean } {
+  const query = z
+    .object({
+      machine: z.string().optional(),
+      status: execStatus.optional(),
+      label: z.string().optional(),
+      session: z.string().optional(),
+      since_ms: queryCount.optional(),
+      until_ms: queryCount.optional(),
+      limit: queryCount.pipe(z.number().min(1).max(10_000)).default(defaultListLimit),
+    })
+    .parse(call.query);
+  const { execs: found, total } = execs.list({ ...query, ended_after_ms: clock.wall() - recentMs });
+  return { execs: found, total, more: total > found.length };
+}
+
+export function getExec({ execs }: ApiContext, call: ApiCall): Promise<ExecView> {
+  const { id } = execParams.parse(call.params);
+  const query = machineQuery.extend({ tail_bytes: queryCount.default(reportTailBytes) }).parse(call.query);
+  return execs.get(id, query.machine, query.tail_bytes, call.signal);
+}
+
+export async function readLogs(
+  { execs }: ApiContext,
+  call: ApiCall,
+  response: RecordResponse,
+): Promise<void> {
+  const { id } = execParams.parse(call.params);
+  const query = machineQuery.extend({ select: z.string() }).parse(call.query);
+  const select = logSelection.parse(JSON.parse(query.select));
+  const end = await execs.logs(id, query.machine, select, (records) => response.write(records), call.signal);
+  await response.event({ end });
+}
+
+export function waitExecs(
+  { execs }: ApiContext,
+  call: ApiCall,
+): Promise<{ done: boolean; execs: ExecView[] }> {
+  const query = z
+    .object({
+      id: queryList.pipe(z.array(z.string()).min(1).max(1000)),
+      mode: z.enum(['all', 'any']).default('all'),
+      max_wait_ms: queryCount.optional(),
+    })
+    .parse(call.query);
+  return execs.wait(query.id, query.mode, query.max_wait_ms, call.signal);
+}
+
+export function cancelExec({ execs }: ApiContext, call: ApiCall): Promise<CancelReply> {
+  const { id } = execParams.parse(call.params);
+  const query = machineQuery.extend({ connect_wait_ms: queryCount.default(0) }).parse(call.query);
+  return execs.cancel(id, query.machine, cancelRequest.parse(call.body), query.connect_wait_ms, call.signal);
+}

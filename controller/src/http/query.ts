@@ -1,0 +1,15 @@
+import { z } from 'zod';
+
+/** Numbers and lists as they come in a query string. */
+export const queryCount = z
+  .string()
+  .regex(/^\d{1,15}$/, 'a whole number')
+  .transform(Number);
+
+/** One value, or the same key several times. */
+export const queryList = z
+  .union([z.string(), z.array(z.string())])
+  .transform((value) => (Array.isArray(value) ? value : [value]));
+
+export const execParams = z.object({ id: z.string().min(1).max(64) });
+export const machineParams = z.object({ name: z.string().min(1).max(300) });

@@ -1,0 +1,102 @@
+import type { Logger } from '@codex-remote/platform';
+import { recordsContentType } from '@codex-remote/protocol/schema';
+import { RemoteError } from '@codex-remote/protocol/wire';
+import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
+import { z } from 'zod';
+import type { ApiContext } from './context.ts';
+import { RecordResponse } from './record-response.ts';
+import { type RecordsHandler, type Route, routes } from './routes.ts';
+
+/** Largest JSON body of a request; record bodies have no limit here, their parts do. */
+const maxJsonBytes = 1024 * 1024;
+
+/** The HTTP API. Every answer carries `x-codex-remote-build`, so that a newer CLI knows an older controller. */
+export function createApi(context: ApiContext, build: string, log: Logger): FastifyInstance {
+  const app = fastify({ bodyLimit: maxJsonBytes, forceCloseConnections: true, return503OnClosing: false });
+  app.removeContentTypeParser('text/plain');
+  app.addContentTypeParser(recordsContentType, (_request, payload, done) => done(null, payload));
+  app.addHook('onRequest', (_request, reply, done) => {
+    reply.raw.setHeader('x-codex-remote-build', build);
+    done();
+  });
+  app.setErrorHandler((error, _request, reply) => sendError(reply, error, log));
+  app.setNotFoundHandler((request, reply) =>
+    sendError(
+      reply,
+      new RemoteError(
+        'unknown_verb',
+        `${request.method} ${request.url.slice(0, 100)} is not part of the API`,
+      ),
+      log,
+    ),
+  );
+  for (const route of routes)
+    app.route({
+      method: route.method,
+      url: route.url,
+      handler: (request, reply) => run(route, context, request, reply, log),
+    });
+  return app;
+}
+
+async function run(
+  route: Route,
+  context: ApiContext,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  log: Logger,
+): Promise<unknown> {
+  // The caller going away ends its request: close comes before finish only then.
+  const gone = new AbortController();
+  reply.raw.on('close', () => {
+    if (!reply.raw.writableFinished) gone.abort();
+  });
+  const call = { params: request.params, query: request.query, body: request.body, signal: gone.signal };
+  const records = recordsHandler(route, request);
+  if (!records) return route.kind === 'json' ? route.handle(context, call) : undefined;
+  reply.hijack();
+  const response = new RecordResponse(reply.raw);
+  try {
+    await records(context, call, response);
+  } catch (error) {
+    const failure = asRemoteError(error);
+    logDefect(failure, log);
+    await response.event({ error: failure.toWire() }).catch(() => undefined);
+  }
+  response.end();
+  return reply;
+}
+
+function recordsHandler(route: Route, request: FastifyRequest): RecordsHandler | undefined {
+  if (route.kind === 'records') return route.handle;
+  const query = z.looseObject({ follow: z.string().optional() }).parse(request.query);
+  return query.follow === '1' ? route.follow : undefined;
+}
+
+function sendError(reply: FastifyReply, error: unknown, log: Logger): FastifyReply {
+  const failure = asRemoteError(error);
+  logDefect(failure, log);
+  return reply.code(failure.kind.http).send({ error: failure.toWire() });
+}
+
+function asRemoteError(error: unknown): RemoteError {
+  if (error instanceof z.ZodError) {
+    const [issue] = error.issues;
+    return new RemoteError(
+      'usage',
+      `the request is not valid: ${issue?.path.join('.') ?? ''} ${issue?.message ?? ''}`.trim(),
+      {},
+      error,
+    );
+  }
+  const status = error instanceof Error && 'statusCode' in error ? error.statusCode : undefined;
+  if (typeof status === 'number' && status >= 400 && status < 500) {
+    return new RemoteError(status === 413 ? 'too_large' : 'usage', (error as Error).message, {}, error);
+  }
+  return RemoteError.from(error);
+}
+
+function logDefect(failure: RemoteError, log: Logger): void {
+  if (failure.code === 'internal')
+    log.error({ err: failure.message, stack: failure.stack, cause: String(failure.cause) }, 'defect');
+}

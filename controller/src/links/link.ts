@@ -1,0 +1,140 @@
+import type { Hello } from '@codex-remote/protocol/schema';
+import { type Clock, RemoteError, type Session } from '@codex-remote/protocol/wire';
+import type { ConnectionKind } from '../registry/registry.ts';
+
+/** A machine that was connected within this time is taken to be reconnecting: four times the agent's longest wait. */
+const reconnectingMs = 60_000;
+
+export interface LinkInfo {
+  readonly connection: ConnectionKind;
+  readonly connectedSince: string;
+  readonly hello: Hello;
+}
+
+interface Live {
+  readonly session: Session;
+  readonly info: LinkInfo;
+}
+
+interface Waiter {
+  resolve(session: Session): void;
+  reject(cause: RemoteError): void;
+}
+
+/** One machine's connection as others see it: the live session, or the wait for the next one. */
+export class MachineLink {
+  readonly machine: string;
+  readonly #clock: Clock;
+  readonly #waiters = new Set<Waiter>();
+  readonly #bornMs: number;
+  #live: Live | undefined;
+  /** Epoch ms of the last moment at which the machine was connected. */
+  #lastSeenMs: number | undefined;
+  #removed: RemoteError | undefined;
+
+  constructor(machine: string, clock: Clock) {
+    this.machine = machine;
+    this.#clock = clock;
+    this.#bornMs = clock.wall();
+  }
+
+  get live(): Live | undefined {
+    return this.#live;
+  }
+
+  get lastSeenMs(): number | undefined {
+    return this.#live ? this.#clock.wall() : this.#lastSeenMs;
+  }
+
+  /**
+   * A new connection of the machine takes over; the older one is ended. An agent process that started before the one
+   * connected now is a leftover or a copy: it is refused, so that two never take turns. Throws `duplicate_agent`.
+   */
+  admit(hello: Hello): void {
+    if (this.#removed) throw this.#removed;
+    const current = this.#live?.info.hello.instance_id;
+    if (current !== undefined && hello.instance_id < current) {
+      throw new RemoteError(
+        'duplicate_agent',
+        `another agent of ${this.machine} is connected, started later than this one`,
+        { machine: this.machine },
+      );
+    }
+  }
+
+  attach(session: Session, info: LinkInfo): void {
+    const live = { session, info };
+    const before = this.#live;
+    this.#live = live;
+    before?.session.end(
+      new RemoteError('session_replaced', `a newer connection of ${this.machine} took over`, {
+        machine: this.machine,
+      }),
+    );
+    for (const waiter of [...this.#waiters]) waiter.resolve(session);
+    void session.closed.then(() => {
+      this.#lastSeenMs = this.#clock.wall();
+      if (this.#live === live) this.#live = undefined;
+    });
+  }
+
+  /**
+   * The live session, or the next one within `waitMs`. Throws `machine_offline` when none came, `cancelled` when `signal`
+   * was aborted.
+   */
+  session(waitMs: number, signal: AbortSignal): Promise<Session> {
+    if (this.#removed) return Promise.reject(this.#removed);
+    if (this.#live) return Promise.resolve(this.#live.session);
+    if (waitMs <= 0) return Promise.reject(this.offline());
+    return new Promise((resolve, reject) => {
+      const settle = (): void => {
+        timer.cancel();
+        signal.removeEventListener('abort', onAbort);
+        this.#waiters.delete(waiter);
+      };
+      const waiter: Waiter = {
+        resolve: (session) => {
+          settle();
+          resolve(session);
+        },
+        reject: (cause) => {
+          settle();
+          reject(cause);
+        },
+      };
+      const onAbort = (): void => waiter.reject(new RemoteError('cancelled', 'the caller went away'));
+      const timer = this.#clock.setTimer(waitMs, () => waiter.reject(this.offline()));
+      this.#waiters.add(waiter);
+      if (signal.aborted) onAbort();
+      else signal.addEventListener('abort', onAbort);
+    });
+  }
+
+  /**
+   * How long it makes sense to wait for this machine: `wantedMs` where it is just reconnecting (it, or this controller,
+   * was up a moment ago), else not at all.
+   */
+  patience(wantedMs: number): number {
+    const since = this.#lastSeenMs ?? this.#bornMs;
+    return this.#clock.wall() - since <= reconnectingMs ? wantedMs : 0;
+  }
+
+  offline(): RemoteError {
+    const seen =
+      this.#lastSeenMs === undefined
+        ? 'not seen since the controller started'
+        : `last seen ${new Date(this.#lastSeenMs).toISOString()}`;
+    return new RemoteError('machine_offline', `machine offline: ${this.machine} is not connected (${seen})`, {
+      machine: this.machine,
+      sent: 'no',
+      hint: `\`codex-remote machine up -m ${this.machine}\` brings it back; running execs go on meanwhile`,
+    });
+  }
+
+  /** The machine was removed from the registry, or the controller stops: everybody waiting is told. */
+  close(cause: RemoteError): void {
+    this.#removed = cause;
+    for (const waiter of [...this.#waiters]) waiter.reject(cause);
+    this.#live?.session.end(cause);
+  }
+}

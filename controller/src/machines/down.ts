@@ -1,0 +1,58 @@
+import type { MachineDownResult } from '@codex-remote/protocol/schema';
+import { down } from '../bootstrap/index.ts';
+import type { MachineRecord } from '../registry/registry.ts';
+import { type HostTransport, LocalTransport } from '../ssh/index.ts';
+import { type MachineWorld, notBroughtUp } from './machines.ts';
+import { connectSsh, sshTarget } from './ssh-access.ts';
+
+/** Lets a machine go: its agent ends, its execs go on. With `purge` also what was installed is removed, when none runs. */
+export class MachineDown {
+  readonly #world: MachineWorld;
+  readonly #machine: MachineRecord;
+
+  constructor(world: MachineWorld, machine: MachineRecord) {
+    this.#world = world;
+    this.#machine = machine;
+  }
+
+  async run(purge: boolean): Promise<MachineDownResult> {
+    const { clock, registry, tunnels } = this.#world;
+    const { name, installation } = this.#machine;
+    if (!installation) throw notBroughtUp(name);
+    const standing = tunnels.get(name)?.transport;
+    const transport = standing ?? (await this.#connect(installation.connection === 'local'));
+    try {
+      const { stopped, running, purged } = await down({
+        clock,
+        transport,
+        purge,
+        installed: {
+          node: installation.node,
+          agent: installation.bundle,
+          home: installation.home,
+          base: installation.base,
+        },
+      });
+      if (purged) {
+        await registry.update(name, (record) => {
+          delete record.installation;
+        });
+      }
+      return { machine: name, stopped, running: [...running], purged };
+    } finally {
+      if (transport !== standing) await transport.close();
+      // Without an agent a tunnel leads nowhere; `machine up` opens the next.
+      await tunnels.close(name);
+    }
+  }
+
+  #connect(local: boolean): Promise<HostTransport> {
+    if (local) return Promise.resolve(new LocalTransport(process.env));
+    return connectSsh(
+      sshTarget(this.#machine),
+      this.#machine.ssh_memory,
+      this.#world.clock,
+      new AbortController().signal,
+    );
+  }
+}

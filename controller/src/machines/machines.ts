@@ -1,0 +1,249 @@
+import { join } from 'node:path';
+import type { ControllerPaths, Logger } from '@codex-remote/platform';
+import {
+  localMachine,
+  type MachineAdd,
+  type MachineCheck,
+  type MachineDownResult,
+  type MachineUp,
+  type MachineUpResult,
+  type MachineView,
+  namePattern,
+  type SshContext,
+  type Stage,
+} from '@codex-remote/protocol/schema';
+import { type Clock, RemoteError } from '@codex-remote/protocol/wire';
+import PQueue from 'p-queue';
+import type { ExecChanges } from '../execs/changes.ts';
+import type { Execs } from '../execs/execs.ts';
+import type { Gateway } from '../gateway/gateway.ts';
+import type { History } from '../history/history.ts';
+import type { Links } from '../links/links.ts';
+import { unknownMachine } from '../registry/nearest.ts';
+import type { MachineRecord, Registry } from '../registry/registry.ts';
+import { parseTarget } from '../ssh/target.ts';
+import { checkMachine } from './check.ts';
+import { MachineDown } from './down.ts';
+import { completeContext, isSshHost, memoryOf } from './ssh-access.ts';
+import { Tunnels } from './tunnels.ts';
+import { MachineBringUp } from './up.ts';
+
+export interface MachinesOptions {
+  readonly registry: Registry;
+  readonly links: Links;
+  readonly history: History;
+  readonly execs: Execs;
+  readonly changes: ExecChanges;
+  readonly gateway: Gateway;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly paths: ControllerPaths;
+  readonly controllerId: string;
+  readonly controllerKey: string;
+  /** Folder of `agent.mjs` and `shim.sh`. */
+  readonly bundleDir: string;
+}
+
+/** What a bring-up or a check works with: the options, the tunnels, and nothing of a caller. */
+export interface MachineWorld extends MachinesOptions {
+  readonly tunnels: Tunnels;
+}
+
+interface RunningUp {
+  readonly request: string;
+  readonly stages: Stage[];
+  readonly listeners: Set<(stage: Stage) => void>;
+  readonly result: Promise<MachineUpResult>;
+}
+
+/** Machines at the same time in bootstrap: each uploads up to 126 MB. */
+const bootstrapsAtOnce = 4;
+
+/** The machines of this controller: what is known of them, how they are brought up, checked and let go. */
+export class Machines {
+  readonly #world: MachineWorld;
+  readonly #bootstraps = new PQueue({ concurrency: bootstrapsAtOnce });
+  /** Work on one machine takes turns. */
+  readonly #turns = new Map<string, PQueue>();
+  readonly #ups = new Map<string, RunningUp>();
+
+  constructor(options: MachinesOptions) {
+    const tunnels = new Tunnels({
+      clock: options.clock,
+      log: options.log,
+      onConnection: (machine, connection, via) => options.gateway.accept(connection, { via, machine }),
+    });
+    this.#world = { ...options, tunnels };
+  }
+
+  list(): MachineView[] {
+    return this.#world.registry.list().map((machine) => this.#view(machine));
+  }
+
+  show(name: string): MachineView {
+    return this.#view(this.#must(name));
+  }
+
+  async add({ name, ssh, agent_home }: MachineAdd): Promise<MachineView> {
+    if (ssh !== undefined) parseTarget(ssh);
+    await this.#world.registry.add({
+      name,
+      ...(ssh === undefined ? {} : { ssh }),
+      ...(agent_home === undefined ? {} : { agent_home }),
+      added_at: this.#now(),
+      ssh_memory: {},
+    });
+    return this.show(name);
+  }
+
+  /** Forgets the machine here; what is installed and what runs there stays. */
+  async remove(name: string): Promise<void> {
+    await this.#turn(name, async () => {
+      await this.#world.registry.remove(name);
+      await this.#world.tunnels.close(name);
+      this.#world.links.remove(name);
+      this.#world.history.forgetMachine(name);
+    });
+    this.#turns.delete(name);
+  }
+
+  async check(name: string, context: SshContext, signal: AbortSignal): Promise<MachineCheck> {
+    const machine = this.#world.registry.get(name) ?? (await this.#candidate(name, {}, context));
+    return checkMachine(this.#world, machine, completeContext(context, machine.ssh_memory), signal);
+  }
+
+  /**
+   * Brings the machine up, or attaches to a bring-up of it that is under way. The work is the controller's: a caller that
+   * goes away changes nothing. `onStage` is called for each change of a stage, those that were before the call too.
+   */
+  async up(name: string, request: MachineUp, onStage: (stage: Stage) => void): Promise<MachineUpResult> {
+    const running = this.#ups.get(name);
+    const asked = JSON.stringify({ ...request, auth_sock: undefined });
+    const up = running?.request === asked ? running : this.#startUp(name, asked, request);
+    for (const stage of up.stages) onStage(stage);
+    up.listeners.add(onStage);
+    try {
+      return await up.result;
+    } finally {
+      up.listeners.delete(onStage);
+    }
+  }
+
+  async down(name: string, purge: boolean): Promise<MachineDownResult> {
+    this.#must(name);
+    return this.#turn(name, () => new MachineDown(this.#world, this.#must(name)).run(purge));
+  }
+
+  /** Opens the way again for every machine that was brought up over SSH; called once, at the start. */
+  reopenAll(): void {
+    for (const machine of this.#world.registry.list()) {
+      const { installation } = machine;
+      if (!installation || installation.connection === 'local') continue;
+      void this.#world.tunnels.open(machine, installation, {
+        bridgeOnly: installation.connection === 'bridge',
+      });
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#bootstraps.clear();
+    await this.#world.tunnels.closeAll();
+  }
+
+  #startUp(name: string, asked: string, request: MachineUp): RunningUp {
+    const stages: Stage[] = [];
+    const listeners = new Set<(stage: Stage) => void>();
+    const report = (stage: Stage): void => {
+      const at = stages.findIndex((known) => known.name === stage.name);
+      if (at < 0) stages.push(stage);
+      else stages[at] = stage;
+      for (const listener of listeners) listener(stage);
+    };
+    const work = async (): Promise<MachineUpResult> => {
+      const machine = this.#world.registry.get(name) ?? (await this.#candidate(name, request, request));
+      const changed = {
+        ...machine,
+        ...(request.ssh === undefined ? {} : { ssh: request.ssh }),
+        ...(request.agent_home === undefined ? {} : { agent_home: request.agent_home }),
+      };
+      const context = completeContext(request, machine.ssh_memory);
+      return new MachineBringUp(this.#world, changed, request, context, report).run();
+    };
+    const result = this.#turn(name, () => this.#bootstraps.add(work)).finally(() => {
+      if (this.#ups.get(name) === up) this.#ups.delete(name);
+    });
+    const up: RunningUp = { request: asked, stages, listeners, result };
+    this.#ups.set(name, up);
+    return up;
+  }
+
+  /** A machine that is not registered: `local`, what `--ssh` says, or a Host of the ssh config. Throws `unknown_machine`. */
+  async #candidate(name: string, request: MachineUp, context: SshContext): Promise<MachineRecord> {
+    const known = this.#world.registry.list().map((machine) => machine.name);
+    if (!namePattern.test(name)) {
+      throw unknownMachine(name, known).with({
+        facts: { rule: 'a machine name is [a-z0-9][a-z0-9._-]{0,62}' },
+      });
+    }
+    if (request.ssh !== undefined) parseTarget(request.ssh);
+    else if (name !== localMachine && !(await isSshHost(name, context)))
+      throw unknownMachine(name, [...known, localMachine]);
+    return { name, added_at: this.#now(), ssh_memory: memoryOf(context) };
+  }
+
+  #turn<T>(name: string, work: () => Promise<T>): Promise<T> {
+    let queue = this.#turns.get(name);
+    if (!queue) {
+      queue = new PQueue({ concurrency: 1 });
+      this.#turns.set(name, queue);
+    }
+    return queue.add(work);
+  }
+
+  #must(name: string): MachineRecord {
+    const machine = this.#world.registry.get(name);
+    if (!machine)
+      throw unknownMachine(
+        name,
+        this.#world.registry.list().map((other) => other.name),
+      );
+    return machine;
+  }
+
+  #view(machine: MachineRecord): MachineView {
+    const link = this.#world.links.of(machine.name);
+    const live = link.live;
+    const lastSeen =
+      link.lastSeenMs === undefined ? machine.last_seen_at : new Date(link.lastSeenMs).toISOString();
+    return {
+      machine: machine.name,
+      ...(machine.ssh === undefined ? {} : { ssh: machine.ssh }),
+      connected: live !== undefined,
+      ...(live ? { connection: live.info.connection, connected_since: live.info.connectedSince } : {}),
+      ...(lastSeen === undefined ? {} : { last_seen_at: lastSeen }),
+      ...((live?.info.hello.agent_version ?? machine.agent_version) === undefined
+        ? {}
+        : { agent_version: live?.info.hello.agent_version ?? machine.agent_version }),
+      ...(machine.installation ? { agent_home: machine.installation.home } : {}),
+      installed: machine.installation !== undefined,
+      added_at: machine.added_at,
+    };
+  }
+
+  #now(): string {
+    return new Date(this.#world.clock.wall()).toISOString();
+  }
+}
+
+/** Where the agent of the machine `local` lives, unless `--agent-home` says otherwise: with the controller's own state. */
+export function localAgentBase(paths: ControllerPaths): string {
+  return join(paths.state, 'local-agent');
+}
+
+export function notBroughtUp(machine: string): RemoteError {
+  return new RemoteError('machine_offline', `machine offline: ${machine} was never brought up`, {
+    machine,
+    sent: 'no',
+    hint: `\`codex-remote machine up -m ${machine}\``,
+  });
+}

@@ -1,0 +1,138 @@
+import { readFile } from 'node:fs/promises';
+import { writeDurable } from '@codex-remote/platform';
+import { machineName } from '@codex-remote/protocol/schema';
+import { RemoteError } from '@codex-remote/protocol/wire';
+import { type Adapter, Low } from 'lowdb';
+import { z } from 'zod';
+import { unknownMachine } from './nearest.ts';
+import type { MachineRecord, Registry } from './registry.ts';
+
+const record = z.object({
+  name: machineName,
+  ssh: z.string().optional(),
+  agent_home: z.string().optional(),
+  added_at: z.string(),
+  ssh_memory: z.object({
+    auth_sock: z.string().optional(),
+    config_path: z.string().optional(),
+    transport: z.enum(['ssh2', 'system']).optional(),
+  }),
+  installation: z
+    .object({
+      agent_key: z.string(),
+      host_id: z.string(),
+      home: z.string(),
+      run_dir: z.string(),
+      base: z.string(),
+      node: z.string(),
+      bundle: z.string(),
+      connection: z.enum(['local', 'tunnel', 'bridge', 'direct']),
+    })
+    .optional(),
+  ssh_ok: z.boolean().optional(),
+  ssh_checked_at: z.string().optional(),
+  last_seen_at: z.string().optional(),
+  agent_version: z.string().optional(),
+});
+const document = z.object({ version: z.literal(1), machines: z.array(record) });
+type Document = z.infer<typeof document>;
+
+/** Small, readable JSON; a unique temporary file, fsync and rename make every write whole or absent. */
+class DurableJson implements Adapter<Document> {
+  readonly #path: string;
+
+  constructor(path: string) {
+    this.#path = path;
+  }
+
+  async read(): Promise<Document | null> {
+    let text: string;
+    try {
+      text = await readFile(this.#path, 'utf8');
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
+      throw this.#unusable(error);
+    }
+    try {
+      return document.parse(JSON.parse(text));
+    } catch (error) {
+      throw this.#unusable(error);
+    }
+  }
+
+  write(data: Document): Promise<void> {
+    return writeDurable(this.#path, `${JSON.stringify(data, undefined, 2)}\n`);
+  }
+
+  #unusable(cause: unknown): RemoteError {
+    return new RemoteError(
+      'state_unusable',
+      `the registry ${this.#path} cannot be read`,
+      { hint: 'repair the file, or move it away and add the machines again' },
+      cause,
+    );
+  }
+}
+
+/** The embedded registry: one JSON file, written by this process alone, one write at a time. */
+export class LowdbRegistry implements Registry {
+  readonly #db: Low<Document>;
+  #writing: Promise<void> = Promise.resolve();
+
+  private constructor(db: Low<Document>) {
+    this.#db = db;
+  }
+
+  static async open(path: string): Promise<LowdbRegistry> {
+    const db = new Low(new DurableJson(path), { version: 1, machines: [] });
+    await db.read();
+    return new LowdbRegistry(db);
+  }
+
+  list(): readonly MachineRecord[] {
+    return this.#db.data.machines;
+  }
+
+  get(name: string): MachineRecord | undefined {
+    return this.#db.data.machines.find((machine) => machine.name === name);
+  }
+
+  async add(machine: MachineRecord): Promise<void> {
+    if (this.get(machine.name)) {
+      throw new RemoteError('machine_exists', `the machine ${machine.name} exists`, {
+        machine: machine.name,
+        hint: 'choose another name, or `codex-remote machine remove` it first',
+      });
+    }
+    this.#db.data.machines.push(machine);
+    await this.#save();
+  }
+
+  async update(name: string, change: (machine: MachineRecord) => void): Promise<void> {
+    change(this.#must(name));
+    await this.#save();
+  }
+
+  async remove(name: string): Promise<void> {
+    const machine = this.#must(name);
+    this.#db.data.machines = this.#db.data.machines.filter((other) => other !== machine);
+    await this.#save();
+  }
+
+  #must(name: string): MachineRecord {
+    const machine = this.get(name);
+    if (!machine)
+      throw unknownMachine(
+        name,
+        this.list().map((other) => other.name),
+      );
+    return machine;
+  }
+
+  /** In turn: lowdb's adapter is given one document at a time. */
+  #save(): Promise<void> {
+    const saved = this.#writing.then(() => this.#db.write());
+    this.#writing = saved.catch(() => undefined);
+    return saved;
+  }
+}

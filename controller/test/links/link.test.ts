@@ -1,0 +1,121 @@
+import type { Hello } from '@codex-remote/protocol/schema';
+import { type Clock, RemoteError, type Session } from '@codex-remote/protocol/wire';
+import { describe, expect, test } from 'vitest';
+import { MachineLink } from '../../src/links/link.ts';
+
+/** A clock that moves when told. */
+function fakeClock(): Clock & { advance(ms: number): void } {
+  let now = 1_000_000;
+  const timers = new Set<{ at: number; run: () => void }>();
+  return {
+    monotonic: () => now,
+    wall: () => now,
+    setTimer(ms, run) {
+      const timer = { at: now + ms, run };
+      timers.add(timer);
+      return { cancel: () => timers.delete(timer) };
+    },
+    advance(ms) {
+      now += ms;
+      for (const timer of [...timers]) {
+        if (timer.at > now) continue;
+        timers.delete(timer);
+        timer.run();
+      }
+    },
+  };
+}
+
+interface FakeSession {
+  session: Session;
+  ended: RemoteError[];
+  close(): void;
+}
+
+/** Stands for a session: only its end is looked at here. */
+function fakeSession(): FakeSession {
+  const closed = Promise.withResolvers<RemoteError>();
+  const ended: RemoteError[] = [];
+  const end = (cause: RemoteError): void => {
+    ended.push(cause);
+    closed.resolve(cause);
+  };
+  return {
+    session: { closed: closed.promise, end } as unknown as Session,
+    ended,
+    close: () => closed.resolve(new RemoteError('connection_reset', 'gone')),
+  };
+}
+
+const info = (instance: string) => ({
+  connection: 'tunnel' as const,
+  connectedSince: '',
+  hello: { instance_id: instance } as Hello,
+});
+const never = new AbortController().signal;
+
+describe('MachineLink', () => {
+  test('whoever waits gets the next session', async () => {
+    const link = new MachineLink('box', fakeClock());
+    const waiting = link.session(5_000, never);
+    const { session } = fakeSession();
+    link.attach(session, info('a'));
+    expect(await waiting).toBe(session);
+    expect(await link.session(0, never)).toBe(session);
+  });
+
+  test('a wait ends with machine_offline when its time is over, with cancelled when its caller goes', async () => {
+    const clock = fakeClock();
+    const link = new MachineLink('box', clock);
+    const late = expect(link.session(5_000, never)).rejects.toMatchObject({
+      code: 'machine_offline',
+      details: { sent: 'no' },
+    });
+    const caller = new AbortController();
+    const withdrawn = expect(link.session(5_000, caller.signal)).rejects.toMatchObject({ code: 'cancelled' });
+    caller.abort();
+    clock.advance(5_000);
+    await late;
+    await withdrawn;
+  });
+
+  test('a newer connection replaces an older one; the late end of the older changes nothing', async () => {
+    const link = new MachineLink('box', fakeClock());
+    const first = fakeSession();
+    const second = fakeSession();
+    link.attach(first.session, info('a'));
+    link.attach(second.session, info('a'));
+    expect(first.ended.map((cause) => cause.code)).toEqual(['session_replaced']);
+    await first.session.closed;
+    expect(link.live?.session).toBe(second.session);
+  });
+
+  test('an agent that started before the connected one is refused as a leftover or a copy', () => {
+    const link = new MachineLink('box', fakeClock());
+    link.attach(fakeSession().session, info('b'));
+    expect(() => link.admit({ instance_id: 'a' } as Hello)).toThrowError(
+      expect.objectContaining({ code: 'duplicate_agent' }),
+    );
+    expect(() => link.admit({ instance_id: 'b' } as Hello)).not.toThrow();
+    expect(() => link.admit({ instance_id: 'c' } as Hello)).not.toThrow();
+  });
+
+  test('waiting makes sense for a machine that was just there, and not for one that is long gone', async () => {
+    const clock = fakeClock();
+    const link = new MachineLink('box', clock);
+    const one = fakeSession();
+    link.attach(one.session, info('a'));
+    one.close();
+    await one.session.closed;
+    expect(link.patience(15_000)).toBe(15_000);
+    clock.advance(61_000);
+    expect(link.patience(15_000)).toBe(0);
+  });
+
+  test('a removed machine tells everybody who waits', async () => {
+    const link = new MachineLink('box', fakeClock());
+    const waiting = expect(link.session(5_000, never)).rejects.toMatchObject({ code: 'unknown_machine' });
+    link.close(new RemoteError('unknown_machine', 'unknown machine box'));
+    await waiting;
+  });
+});

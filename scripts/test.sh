@@ -1,0 +1,27 @@
+#!/bin/sh
+# Everything that must pass: what the tests need, then lint, types, unit, end-to-end. Run by `npm test` and CI.
+set -eu
+cd "$(dirname "$0")/.."
+
+# The tests talk to a real OpenSSH server, and run the shim under busybox too.
+missing=
+[ -x /usr/sbin/sshd ] || missing="$missing openssh-server"
+command -v ssh >/dev/null || missing="$missing openssh-client"
+command -v busybox >/dev/null || missing="$missing busybox"
+command -v git >/dev/null || missing="$missing git"
+if [ -n "$missing" ]; then
+  if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    echo "installing$missing"
+    apt-get update -qq
+    # shellcheck disable=SC2086 # a list of package names of ours
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
+  else
+    echo "the tests need$missing: install them, e.g. sudo apt-get install$missing" >&2
+    exit 1
+  fi
+fi
+
+npm run --silent build
+npm run --silent lint
+npm run --silent typecheck
+exec node_modules/.bin/vitest run
