@@ -40,10 +40,14 @@ const common: BuildOptions = {
   external: ['*.node', 'cpu-features', 'msgpackr-extract'],
 };
 
-// Bundled CommonJS dependencies still call require() for Node's own modules.
-const requireShim =
-  "import { createRequire as __createRequire } from 'node:module'; const require = __createRequire(import.meta.url);";
-const daemon: BuildOptions = { ...common, format: 'esm', banner: { js: requireShim } };
+// Bundled CommonJS dependencies still call require() for Node's own modules, and ask where they are.
+const commonJs = [
+  "import { createRequire as __createRequire } from 'node:module';",
+  'const require = __createRequire(import.meta.url);',
+  'const __filename = import.meta.filename;',
+  'const __dirname = import.meta.dirname;',
+].join('\n');
+const daemon: BuildOptions = { ...common, format: 'esm', banner: { js: commonJs } };
 
 await rm(out, { recursive: true, force: true });
 await mkdir(out, { recursive: true });
