@@ -18,6 +18,9 @@ export type ChannelState = 'open' | 'sent_end' | 'got_end' | 'closed' | 'reset';
 /**
  * One conversation of a session. Who has a channel ends it on every path: by `end` (and the peer's end), or by `reset`.
  *
+ * A handler that waits for anything else than its channel (a file, a timer) watches `closed` beside it: after the peer's
+ * END `receive` gives undefined also when the channel is reset.
+ *
  * Promises of `send`, `write` and `writeFrame` resolve when the bytes are within credit and queue limits and handed to
  * the transport: waiting for them is the back-pressure. They reject with the RemoteError that ended the channel; a
  * rejection that nobody listens to is harmless, since `receive` throws the same.
