@@ -166,11 +166,12 @@ export class Execs {
    */
   async wait(
     ids: readonly string[],
+    machineName: string | undefined,
     mode: 'all' | 'any',
     maxWaitMs: number | undefined,
     signal: AbortSignal,
   ): Promise<{ done: boolean; execs: ExecView[] }> {
-    const found = await Promise.all(ids.map((id) => this.#find(id, undefined, signal)));
+    const found = await Promise.all(ids.map((id) => this.#find(id, machineName, signal)));
     const over = new Set<Found>();
     const waiting = Promise.withResolvers<boolean>();
     const look = (one: Found, state: ExecState | undefined): void => {

@@ -9,7 +9,7 @@ export interface HistoryEntry {
 
 export interface HistoryFilter {
   readonly machine?: string;
-  readonly status?: ExecState['status'];
+  readonly status?: readonly ExecState['status'][];
   readonly label?: string;
   readonly session?: string;
   /** Accepted at or after / before, epoch ms. */

@@ -104,7 +104,10 @@ export class SqliteHistory implements History {
       values.push(value);
     };
     add('machine = ?', filter.machine);
-    add('status = ?', filter.status);
+    if (filter.status !== undefined) {
+      conditions.push(`status IN (${filter.status.map(() => '?').join(', ')})`);
+      values.push(...filter.status);
+    }
     add('label = ?', filter.label);
     add('session = ?', filter.session);
     add('accepted_ms >= ?', filter.since_ms);

@@ -84,7 +84,11 @@ export function listExecs(
   const query = z
     .object({
       machine: z.string().optional(),
-      status: execStatus.optional(),
+      status: z
+        .string()
+        .transform((text) => text.split(','))
+        .pipe(z.array(execStatus))
+        .optional(),
       label: z.string().optional(),
       session: z.string().optional(),
       since_ms: queryCount.optional(),
@@ -120,12 +124,13 @@ export function waitExecs(
 ): Promise<{ done: boolean; execs: ExecView[] }> {
   const query = z
     .object({
+      machine: z.string().optional(),
       id: queryList.pipe(z.array(z.string()).min(1).max(1000)),
       mode: z.enum(['all', 'any']).default('all'),
       max_wait_ms: queryCount.optional(),
     })
     .parse(call.query);
-  return execs.wait(query.id, query.mode, query.max_wait_ms, call.signal);
+  return execs.wait(query.id, query.machine, query.mode, query.max_wait_ms, call.signal);
 }
 
 export function cancelExec({ execs }: ApiContext, call: ApiCall): Promise<CancelReply> {

@@ -88,7 +88,7 @@ describe('SqliteHistory', () => {
     const { entries, total } = history.list(filter);
     expect(entries.map((entry) => entry.report.state.exec_id)).toEqual(['now', 'new']);
     expect(total).toBe(3);
-    expect(history.list({ ...filter, limit: 9, status: 'running' }).entries).toHaveLength(1);
+    expect(history.list({ ...filter, limit: 9, status: ['running'] }).entries).toHaveLength(1);
     expect(history.list({ ...filter, limit: 9, since_ms: 0 }).total).toBe(4);
   });
 });

@@ -8,7 +8,7 @@ import { execId, machineName } from './names.ts';
  * registry. A body or answer of "records" is `application/vnd.codex-remote.records` (wire/record.ts).
  *
  *   GET    /v1/controller                      ControllerStatus
- *   POST   /v1/controller/stop                 {} -> {stopping:true}
+ *   POST   /v1/controller/stop                 {build?} -> {stopping:true}; `conflict` when it is of another build
  *   GET    /v1/machines                        {machines: MachineView[]}
  *   POST   /v1/machines                        MachineAdd -> MachineView
  *   GET    /v1/machines/:name                  MachineView
@@ -21,7 +21,7 @@ import { execId, machineName } from './names.ts';
  *   GET    /v1/execs/:id?machine=&tail_bytes=  ExecView with tails (base64)
  *   GET    /v1/execs/:id/logs?machine=&select=<JSON of LogSelection>   records, last event {end: {complete, view: ExecView}}
  *   GET    /v1/execs/:id/watch?machine=&stdout=N&stderr=N   records: event {started: StartReply} first, data/time/gap, last event {finished: ExecView with tails} or {error}
- *   GET    /v1/execs-wait?id=&id=&mode=all|any&max_wait_ms=   {execs: ExecView[], done: boolean}; tails as in /v1/execs/:id
+ *   GET    /v1/execs-wait?machine=&id=&id=&mode=all|any&max_wait_ms=   {execs: ExecView[], done: boolean}; tails as in /v1/execs/:id
  *   POST   /v1/execs/:id/cancel?machine=&connect_wait_ms=   {signal, grace_ms} -> CancelReply
  *
  * `:id` may be a unique prefix. A caller that goes away ends its own request only, never an exec.
