@@ -8,7 +8,7 @@ export interface ExitRecord {
   /** The job itself: it has run. */
   readonly job?: ProcessIdentity;
   readonly exitCode?: number;
-  /** The gate closed before `go`: the job never ran. */
+  /** The gate closed before `go`, or the shell at the gate was ended: the job never ran. */
   readonly aborted: boolean;
   /** The directory had gone: the job never ran. */
   readonly noCwd: boolean;
@@ -55,7 +55,7 @@ export function parseRecord(text: string): ExitRecord {
         break;
     }
   }
-  // The waiter also reports the exit of a shell that never became the job.
-  const code = job === undefined ? undefined : exitCode;
-  return { ...(job && { job }), ...(code !== undefined && { exitCode: code }), aborted, noCwd, eof, torn };
+  // The job line is written before the shell at the gate becomes the job: an exit without it is that shell's.
+  if (!job) return { aborted: aborted || (exitCode !== undefined && !noCwd), noCwd, eof, torn };
+  return { job, ...(exitCode !== undefined && { exitCode }), aborted: false, noCwd: false, eof, torn };
 }

@@ -68,7 +68,10 @@ describe.each(shells)('the shim under %s', (shell) => {
 
   it('is deaf at the gate, and its group is while the job runs', async () => {
     const job = await lab.gated(sh('trap "exit 5" TERM; echo ready; while :; do sleep 0.01; done'));
-    await waitFor('a session of shim processes', () => lab.table.groupMembers(job.shim.pid).length >= 5);
+    await waitFor('the inner shell in its session', () => {
+      const ours = new Set(lab.table.sessionMembers(job.shim.pid).map((stat) => stat.pid));
+      return lab.table.all().some((stat) => ours.has(stat.parent) && stat.session === stat.pid);
+    });
     for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGQUIT'] as const)
       process.kill(-job.shim.pid, signal);
     job.start();

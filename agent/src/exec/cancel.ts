@@ -1,0 +1,117 @@
+import type { ProcessIdentity, ProcessStat, ProcessTable } from '@codex-remote/platform';
+import type { SignalName } from '@codex-remote/protocol/schema';
+import type { Clock } from '@codex-remote/protocol/wire';
+
+/** The processes of one job, as far as they can be told from others'. */
+export interface JobProcesses {
+  /** The job itself, leader of its session and group. Absent when it was never recorded. */
+  readonly job: ProcessIdentity | undefined;
+  readonly markName: string;
+  readonly mark: string;
+}
+
+export interface EndOptions {
+  readonly table: ProcessTable;
+  readonly clock: Clock;
+  /** kill(2); throws as `process.kill` does. */
+  readonly kill: (pid: number, signal: NodeJS.Signals) => void;
+  readonly signal: SignalName;
+  /** From now to KILL. A function: it may become shorter while we wait. */
+  readonly killAt: () => number;
+  /** True: stop here, signal nothing more. */
+  readonly stopped: () => boolean;
+}
+
+/** How long to look for what KILL does not end before it is called a leftover. */
+const killPatienceMs = 2_000;
+const pollMs = 20;
+
+/**
+ * Ends a job: the signal to its group by one kill(2) and to whatever else is provably its, then KILL when `killAt` has
+ * come. Returns when all are gone, or the pids of what could not be ended.
+ *
+ * Provably: the job by pid and start time; members of its session while it lives; anything that carries the mark in its
+ * environment. The shim carries none of these, so its record is never lost. What only has the job's session id after the
+ * job's end is reported and not touched.
+ */
+export async function endProcesses(processes: JobProcesses, options: EndOptions): Promise<number[]> {
+  const { clock, killAt, stopped } = options;
+  if (options.signal !== 'KILL') {
+    const signalled = new Set<string>();
+    while (clock.monotonic() < killAt() && !stopped()) {
+      const found = members(processes, options.table);
+      if (found.length === 0) return unproven(processes, options.table);
+      const fresh = found.filter((stat) => !signalled.has(key(stat)));
+      send(processes, fresh, `SIG${options.signal}`, options);
+      for (const stat of fresh) signalled.add(key(stat));
+      await goneOrLate(found, killAt, options);
+    }
+  }
+  const until = clock.monotonic() + killPatienceMs;
+  for (;;) {
+    const found = members(processes, options.table);
+    if (found.length === 0 || clock.monotonic() >= until || stopped()) {
+      return [...found.map((stat) => stat.pid), ...unproven(processes, options.table)];
+    }
+    send(processes, found, 'SIGKILL', options);
+    await goneOrLate(found, () => Math.min(until, clock.monotonic() + pollMs), options);
+  }
+}
+
+function members(processes: JobProcesses, table: ProcessTable): ProcessStat[] {
+  const { job } = processes;
+  const session = job && table.isAlive(job) ? job.pid : undefined;
+  return table
+    .all()
+    .filter(
+      (stat) => stat.session === session || table.hasMark(stat.pid, processes.markName, processes.mark),
+    );
+}
+
+/** In the job's session by number only: the number can have been used again. */
+function unproven(processes: JobProcesses, table: ProcessTable): number[] {
+  const { job } = processes;
+  if (!job || table.isAlive(job)) return [];
+  return table
+    .sessionMembers(job.pid)
+    .filter((stat) => stat.start >= job.start && !table.hasMark(stat.pid, processes.markName, processes.mark))
+    .map((stat) => stat.pid);
+}
+
+function send(
+  processes: JobProcesses,
+  found: readonly ProcessStat[],
+  signal: NodeJS.Signals,
+  options: EndOptions,
+): void {
+  const leader = found.find((stat) => stat.pid === processes.job?.pid);
+  const group = leader && leader.group === leader.pid ? leader.pid : undefined;
+  if (group !== undefined) attempt(() => options.kill(-group, signal));
+  for (const stat of found) {
+    // The process table is some microseconds old: look again right before the signal.
+    if (stat.group !== group && options.table.isAlive(stat)) attempt(() => options.kill(stat.pid, signal));
+  }
+}
+
+/** ESRCH: gone. EPERM: not ours to signal any more (setuid); it will be among the leftovers. */
+function attempt(kill: () => void): void {
+  try {
+    kill();
+  } catch {
+    // Told by looking again.
+  }
+}
+
+async function goneOrLate(
+  found: readonly ProcessStat[],
+  until: () => number,
+  { table, clock, stopped }: EndOptions,
+): Promise<void> {
+  while (clock.monotonic() < until() && !stopped() && found.some((stat) => table.isAlive(stat))) {
+    await new Promise<void>((resolve) => clock.setTimer(pollMs, resolve));
+  }
+}
+
+function key(stat: ProcessIdentity): string {
+  return `${stat.pid}:${stat.start}`;
+}

@@ -1,0 +1,37 @@
+import type { Clock, Timer } from '@codex-remote/protocol/wire';
+
+/** setTimeout takes 31 bits of milliseconds. */
+const longestTimerMs = 2 ** 31 - 1;
+
+/**
+ * Calls once when the machine's uptime has reached `dueUptimeMs`. Counts on the time since boot, which neither a restart
+ * of the agent nor a changed wall clock moves; time asleep counts. Past: at the next turn. The owner cancels it.
+ */
+export class Deadline {
+  readonly #clock: Clock;
+  readonly #uptimeMs: () => number;
+  readonly #due: number;
+  readonly #reached: () => void;
+  #timer: Timer | undefined;
+
+  constructor(clock: Clock, uptimeMs: () => number, dueUptimeMs: number, reached: () => void) {
+    this.#clock = clock;
+    this.#uptimeMs = uptimeMs;
+    this.#due = dueUptimeMs;
+    this.#reached = reached;
+    this.#arm();
+  }
+
+  cancel(): void {
+    this.#timer?.cancel();
+  }
+
+  #arm(): void {
+    const left = this.#due - this.#uptimeMs();
+    this.#timer = this.#clock.setTimer(Math.min(longestTimerMs, Math.max(0, left)), () => {
+      // A timer does not run while the machine sleeps, so it can be early and late.
+      if (this.#uptimeMs() >= this.#due) this.#reached();
+      else this.#arm();
+    });
+  }
+}

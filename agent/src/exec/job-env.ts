@@ -1,0 +1,47 @@
+/** Nothing of ours waits for a person, whatever the login environment says; `--env` wins over these. */
+const quietDefaults: Readonly<Record<string, string>> = {
+  TERM: 'dumb',
+  NO_COLOR: '1',
+  PAGER: 'cat',
+  GIT_PAGER: 'cat',
+  SYSTEMD_PAGER: 'cat',
+  GIT_TERMINAL_PROMPT: '0',
+  GIT_EDITOR: 'true',
+  EDITOR: 'false',
+  DEBIAN_FRONTEND: 'noninteractive',
+  PYTHONUNBUFFERED: '1',
+};
+
+/** Ours, or of the shell that was asked; a job that starts an agent must not hand them on. */
+const neverInherited = ['CODEX_REMOTE_EXEC_ID', 'CODEX_REMOTE_EXEC_MARK', 'OLDPWD', 'SHLVL', '_'];
+
+/** The environment of a job, but for its id and mark. */
+export function jobEnvironment(
+  login: Readonly<Record<string, string>>,
+  asked: Readonly<Record<string, string>>,
+  home: string,
+): Record<string, string> {
+  const env = { ...login };
+  for (const name of neverInherited) delete env[name];
+  return { ...env, PWD: home, ...quietDefaults, ...asked };
+}
+
+/** Variables of bash that change how a bash that is `sh` runs the shim. */
+const changesShells = new Set(['SHELLOPTS', 'BASHOPTS']);
+
+/**
+ * Splits off what no `sh` can hand on: names that are no identifiers (exported functions of bash, which dash drops) and
+ * variables that would change the shim itself. They come back through env(1), as arguments before the command.
+ */
+export function splitUncarried(env: Readonly<Record<string, string>>): {
+  carried: Record<string, string>;
+  uncarried: string[];
+} {
+  const carried: Record<string, string> = {};
+  const uncarried: string[] = [];
+  for (const [name, value] of Object.entries(env)) {
+    if (/^[A-Za-z_][A-Za-z0-9_]*$/.test(name) && !changesShells.has(name)) carried[name] = value;
+    else uncarried.push(`${name}=${value}`);
+  }
+  return { carried, uncarried };
+}

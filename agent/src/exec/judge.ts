@@ -1,0 +1,174 @@
+import { constants } from 'node:os';
+import type { ExecEnded, ExecState } from '@codex-remote/protocol/schema';
+import type { FolderSnapshot } from './folder.ts';
+
+/** What the process table says about one exec. Where it was not looked at, the careful answer: alive. */
+export interface Probe {
+  readonly bootId: string;
+  readonly nowMs: number;
+  /** The outer shell. */
+  readonly shimAlive: boolean;
+  /** Any process of the shim's session: the waiter can outlive the outer shell, and still records the exit. */
+  readonly shimSessionAlive: boolean;
+  /** The job itself or a member of its session. */
+  readonly jobAlive: boolean;
+  /** How long the exit record has been known; its pumps get `lingerMs`. */
+  readonly exitKnownMs: number;
+  /** When it was seen to come, for an exec that was watched then. */
+  readonly exitSeenMs?: number;
+}
+
+/** How long an exec that has ended waits for its pumps before it is `finished` with `writers_remaining`. */
+export const lingerMs = 200;
+
+/**
+ * The state of an exec: the one function that decides it, used live and at the agent's start. Pure. `undefined` for a
+ * folder that another host made.
+ *
+ * What is certain comes first: a verdict that stands, then what the shim recorded, then what the agent recorded before
+ * the gate opened, and the process table last.
+ */
+export function judge(folder: FolderSnapshot, probe: Probe, hostId: string): ExecState | undefined {
+  if (folder.end) return folder.end;
+  const { spec, identity, record } = folder;
+  if (!spec) return withoutSpec(folder, probe);
+  if (spec.host_id !== hostId) return undefined;
+  if (record?.exitCode !== undefined) return exited(folder, probe, record.exitCode);
+  if (record?.noCwd) return failedToStart(folder, probe.nowMs, 126, `the directory ${spec.cwd} had gone`);
+  if (record?.aborted) return lost(folder, probe, 'not_started');
+  if (spec.boot_id !== probe.bootId) return lost(folder, probe, 'reboot');
+  if (!identity) return lost(folder, probe, 'not_started');
+  if (probe.shimAlive) return running(folder, []);
+  // The waiter may be about to record the exit.
+  if (probe.jobAlive || probe.shimSessionAlive) return running(folder, ['supervisor_lost']);
+  if (!record) return lost(folder, probe, 'state_removed');
+  return lost(folder, probe, folder.orphaned ? 'shim_died' : 'no_record');
+}
+
+/** A verdict for an exec that could not be started: nothing of it has run. */
+export function failedToStart(
+  folder: FolderSnapshot,
+  nowMs: number,
+  exitCode: number,
+  why: string,
+): ExecEnded {
+  return {
+    ...common(folder),
+    status: 'finished',
+    reason: 'failed_to_start',
+    exit_code: exitCode,
+    spawn_error: why,
+    ended_at: iso(nowMs),
+    duration_ms: 0,
+  };
+}
+
+/** True once every pump has written everything. */
+export function isDrained(folder: FolderSnapshot): boolean {
+  const eof = folder.record?.eof;
+  return eof?.has('stdout') === true && (folder.spec?.merge === true || eof.has('stderr'));
+}
+
+function running(folder: FolderSnapshot, warnings: string[]): ExecState {
+  const pid = folder.record?.job?.pid;
+  return {
+    ...common(folder, warnings),
+    status: 'running',
+    ...(pid !== undefined && { pid }),
+  };
+}
+
+function exited(folder: FolderSnapshot, probe: Probe, exitCode: number): ExecState {
+  const drained = isDrained(folder);
+  if (!drained && probe.exitKnownMs < lingerMs) return running(folder, []);
+  const signal = deathSignal(folder, exitCode);
+  const endedMs = endOf(folder, probe);
+  const cause = folder.cancel?.cause;
+  const reason =
+    cause === 'timeout' ? 'timeout' : cause === 'cancel' ? 'cancelled' : signal ? 'signaled' : 'exited';
+  return {
+    ...common(folder),
+    status: 'finished',
+    reason,
+    exit_code: exitCode,
+    ...(signal && { signal }),
+    ended_at: iso(endedMs),
+    duration_ms: Math.max(0, endedMs - (folder.identity?.started_ms ?? endedMs)),
+    ...(!drained && { writers_remaining: true }),
+  };
+}
+
+function lost(
+  folder: FolderSnapshot,
+  probe: Probe,
+  reason: (ExecEnded & { status: 'lost' })['reason'],
+): ExecState {
+  return {
+    ...common(folder),
+    status: 'lost',
+    reason,
+    ended_at: iso(endOf(folder, probe)),
+    safe_to_retry: reason === 'not_started',
+  };
+}
+
+/** The agent writes the spec before the gate, so without it nothing was started; unless someone removed it later. */
+function withoutSpec(folder: FolderSnapshot, probe: Probe): ExecState {
+  const removed = !folder.empty && (!folder.record || folder.record.job || folder.identity);
+  return lost(folder, probe, removed ? 'state_removed' : 'not_started');
+}
+
+/** Not seen: when the record was last written, which a late pump can have moved. */
+function endOf(folder: FolderSnapshot, probe: Probe): number {
+  return probe.exitSeenMs ?? folder.recordModifiedMs ?? probe.nowMs;
+}
+
+/**
+ * POSIX shells say 128+n for death by signal n and for a plain `exit 128+n`. They also say the death in words (`Killed`)
+ * on their own stderr: only then is it known. For INT and PIPE they say nothing.
+ */
+function deathSignal(folder: FolderSnapshot, exitCode: number): string | undefined {
+  if (exitCode <= 128) return undefined;
+  const said = folder.shimText
+    .split('\n')
+    .some((line) => line.trim() !== '' && !/^\S*(cat|sleep): /.test(line));
+  return said ? signalNames.get(exitCode - 128) : undefined;
+}
+
+/** The names that kill(1) prints; SIGABRT before its other name SIGIOT, SIGIO before SIGPOLL. */
+const signalNames: ReadonlyMap<number, string> = new Map(
+  Object.entries(constants.signals)
+    .filter(([name]) => name !== 'SIGIOT' && name !== 'SIGPOLL' && name !== 'SIGUNUSED')
+    .map(([name, number]) => [number, name]),
+);
+
+function common(folder: FolderSnapshot, more: readonly string[] = []) {
+  const { spec, identity, record } = folder;
+  const warnings = [
+    ...(spec?.warnings ?? []),
+    ...(record && record.torn.size > 0 ? ['log_incomplete'] : []),
+    ...more,
+  ];
+  return {
+    exec_id: folder.id,
+    digest: spec?.digest ?? '',
+    mode: spec?.mode ?? ('async' as const),
+    command: spec?.command ?? '',
+    ...(spec && { cwd: spec.cwd }),
+    ...(spec?.label !== undefined && { label: spec.label }),
+    ...(spec?.session !== undefined && { session: spec.session }),
+    ...(spec?.caller_cwd !== undefined && { caller_cwd: spec.caller_cwd }),
+    accepted_at: iso(spec?.accepted_ms ?? folder.recordModifiedMs ?? 0),
+    ...(identity && { started_at: iso(identity.started_ms) }),
+    stdout_bytes: folder.stdoutBytes,
+    stderr_bytes: folder.stderrBytes,
+    ...(spec?.timeout_ms !== undefined && { timeout_ms: spec.timeout_ms }),
+    ...(folder.cancel && { cancel_requested: true }),
+    ...(spec?.ephemeral && { ephemeral: true }),
+    ...(warnings.length > 0 && { warnings }),
+  };
+}
+
+function iso(epochMs: number): string {
+  return new Date(epochMs).toISOString();
+}

@@ -1,0 +1,65 @@
+import { execId, execState, signalName } from '@codex-remote/protocol/schema';
+import { z } from 'zod';
+
+/**
+ * What the files of an exec's folder hold. Old folders outlive an agent's upgrade: fields are added here, never renamed.
+ * Values of `--env` are in none of them.
+ */
+export const storedSpec = z.object({
+  version: z.literal(1),
+  exec_id: execId,
+  digest: z.string(),
+  /** The random word that marks the job's processes. */
+  mark: z.string().min(16),
+  host_id: z.string(),
+  /** Where it was accepted: it cannot have run in another boot. */
+  boot_id: z.string(),
+  /** One line for lists. */
+  command: z.string(),
+  cwd: z.string(),
+  env_names: z.array(z.string()),
+  merge: z.boolean(),
+  mode: z.enum(['run', 'async']),
+  label: z.string().optional(),
+  session: z.string().optional(),
+  caller_cwd: z.string().optional(),
+  timeout_ms: z.number().optional(),
+  grace_ms: z.number().optional(),
+  ephemeral: z.boolean().optional(),
+  accepted_ms: z.number(),
+  warnings: z.array(z.string()),
+});
+export type StoredSpec = z.infer<typeof storedSpec>;
+
+/** Written before the gate opens. Without it nothing can have run in the same boot. */
+export const storedIdentity = z.object({
+  /** The outer shell of the shim; its session holds the waiter and the pumps. */
+  shim: z.object({ pid: z.number().int().positive(), start: z.number() }),
+  started_ms: z.number(),
+  /** Milliseconds since boot: deadlines count on a clock that does not jump. */
+  started_uptime_ms: z.number(),
+});
+export type StoredIdentity = z.infer<typeof storedIdentity>;
+
+/** On disk before the first signal, so that a job that then ends is not taken for one that ended by itself. */
+export const cancelIntent = z.object({
+  cause: z.enum(['cancel', 'timeout']),
+  signal: signalName,
+  at_ms: z.number(),
+  at_uptime_ms: z.number(),
+  grace_ms: z.number(),
+});
+export type CancelIntent = z.infer<typeof cancelIntent>;
+
+/** The verdict, once there is one: it never changes. */
+export const storedEnd = execState.refine((state) => state.status === 'finished' || state.status === 'lost');
+
+/** Undefined for what is torn, empty or not ours: the rest of the folder decides then. */
+export function parseStored<T>(schema: z.ZodType<T>, text: string | undefined): T | undefined {
+  if (text === undefined) return undefined;
+  try {
+    return schema.parse(JSON.parse(text));
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,306 @@
+import { type FSWatcher, watch } from 'node:fs';
+import type { ProcessTable } from '@codex-remote/platform';
+import { type ExecEnded, type ExecState, isEnded, type SignalName } from '@codex-remote/protocol/schema';
+import type { Clock, Timer } from '@codex-remote/protocol/wire';
+import { endProcesses } from './cancel.ts';
+import { Deadline } from './deadline.ts';
+import type { ExecFolder, FolderSnapshot } from './folder.ts';
+import { isDrained, judge, lingerMs, type Probe } from './judge.ts';
+import type { GatedShim } from './spawn.ts';
+import type { CancelIntent, StoredIdentity, StoredSpec } from './stored.ts';
+
+/** The variable by which a job's processes are found, see cancel.ts. */
+export const markName = 'CODEX_REMOTE_EXEC_MARK';
+
+/** Between TERM and KILL where nobody says otherwise. */
+export const defaultGraceMs = 10_000;
+
+/** How long a cancel waits for the verdict after the processes are gone. */
+const verdictMs = 2_000;
+
+/** The world of a supervisor. */
+export interface SupervisorContext {
+  readonly table: ProcessTable;
+  readonly clock: Clock;
+  readonly hostId: string;
+  readonly bootId: string;
+  readonly kill: (pid: number, signal: NodeJS.Signals) => void;
+  /** The state is another one than before, not only its numbers. */
+  readonly changed: (state: ExecState) => void;
+  /** Something was written to a log. */
+  readonly output: (stream: 'stdout' | 'stderr') => void;
+}
+
+interface Ending {
+  readonly done: Promise<number[]>;
+  /** On the monotonic clock. */
+  killAt: number;
+}
+
+/**
+ * Watches one exec whose gate has opened, until there is a verdict. Child events, the folder's watch and the slow poll of
+ * the store only say "look again": `judge` decides. The owner calls `close` when it stops watching; the exec goes on.
+ */
+export class Supervisor {
+  /** Resolves with the verdict; never, when closed before. */
+  readonly ended: Promise<ExecEnded>;
+  readonly #folder: ExecFolder;
+  readonly #spec: StoredSpec;
+  readonly #identity: StoredIdentity;
+  readonly #context: SupervisorContext;
+  /** Absent for an exec that an earlier agent started. */
+  readonly #shim: GatedShim | undefined;
+  readonly #resolveEnded: (state: ExecEnded) => void;
+  #state: ExecState;
+  #cancel: CancelIntent | undefined;
+  #orphaned: boolean;
+  #ending: Ending | undefined;
+  #watcher: FSWatcher | undefined;
+  #deadline: Deadline | undefined;
+  #linger: Timer | undefined;
+  /** When the exit record was first seen. */
+  #exitSeen: { monotonic: number; wall: number } | undefined;
+  /** The exit was there at the agent's start: this is when the record was last written. */
+  readonly #exitFoundMs: number | undefined;
+  #closed = false;
+
+  /** `found` is the folder as it was read at the agent's start, `shim` the one just started. */
+  constructor(
+    folder: ExecFolder,
+    found: FolderSnapshot & { spec: StoredSpec; identity: StoredIdentity },
+    shim: GatedShim | undefined,
+    context: SupervisorContext,
+  ) {
+    const { promise, resolve } = Promise.withResolvers<ExecEnded>();
+    this.ended = promise;
+    this.#resolveEnded = resolve;
+    this.#folder = folder;
+    this.#spec = found.spec;
+    this.#identity = found.identity;
+    this.#cancel = found.cancel;
+    this.#orphaned = found.orphaned;
+    this.#shim = shim;
+    this.#context = context;
+    this.#exitFoundMs = found.record?.exitCode === undefined ? undefined : found.recordModifiedMs;
+    this.#state = this.#judge(found) ?? unjudged(found);
+  }
+
+  /** Begins to watch. Apart from the constructor, because it can report changes at once. */
+  start(): void {
+    this.#watch();
+    void this.#shim?.exited.then(() => this.look());
+    const { timeout_ms, grace_ms } = this.#spec;
+    const { clock, table } = this.#context;
+    if (timeout_ms !== undefined) {
+      const due = this.#identity.started_uptime_ms + timeout_ms;
+      this.#deadline = new Deadline(
+        clock,
+        () => table.uptimeMs(),
+        due,
+        () => void this.cancel('timeout', 'TERM', grace_ms ?? defaultGraceMs),
+      );
+    }
+    if (this.#cancel) this.#resume(this.#cancel);
+    this.look();
+  }
+
+  /** As last judged; sizes are those of that moment. */
+  get state(): ExecState {
+    return this.#state;
+  }
+
+  /** Reads the folder, and the process table where needed, and acts on what it finds. */
+  look(): void {
+    if (this.#closed || isEnded(this.#state)) return;
+    const folder = this.#snapshot();
+    if (folder.record?.exitCode !== undefined) {
+      const { clock } = this.#context;
+      this.#exitSeen ??= { monotonic: clock.monotonic(), wall: clock.wall() };
+      if (!isDrained(folder)) this.#lookAfterLinger();
+    }
+    const state = this.#judge(folder);
+    if (state) this.#enter(state);
+  }
+
+  /**
+   * Ends the job; returns what could not be ended. Again while it is at work: the shorter grace counts. An exec that has
+   * ended stays as it is.
+   */
+  async cancel(cause: CancelIntent['cause'], signal: SignalName, graceMs: number): Promise<number[]> {
+    const { clock, table } = this.#context;
+    this.look();
+    if (isEnded(this.#state) || this.#exitSeen) return [];
+    const killAt = clock.monotonic() + (signal === 'KILL' ? 0 : graceMs);
+    if (this.#ending) {
+      this.#ending.killAt = Math.min(this.#ending.killAt, killAt);
+      return this.#ending.done;
+    }
+    this.#cancel = { cause, signal, at_ms: clock.wall(), at_uptime_ms: table.uptimeMs(), grace_ms: graceMs };
+    this.#folder.writeCancel(this.#cancel);
+    this.look();
+    return this.#end(signal, killAt);
+  }
+
+  /** Stops watching. Idempotent. */
+  close(): void {
+    this.#closed = true;
+    this.#watcher?.close();
+    this.#deadline?.cancel();
+    this.#linger?.cancel();
+    // What is being ended is not waited for: the intent is on disk, the next agent goes on.
+    if (this.#ending) this.#ending.killAt = Number.POSITIVE_INFINITY;
+  }
+
+  #resume(intent: CancelIntent): void {
+    const { clock, table } = this.#context;
+    const left = intent.at_uptime_ms + intent.grace_ms - table.uptimeMs();
+    const killAt = clock.monotonic() + (intent.signal === 'KILL' ? 0 : Math.max(0, left));
+    void this.#end(intent.signal, killAt);
+  }
+
+  #end(signal: SignalName, killAt: number): Promise<number[]> {
+    const { clock, table, kill } = this.#context;
+    const run = async (): Promise<number[]> => {
+      const job = this.#folder.record()?.job;
+      const leftover = await endProcesses(
+        { job, markName, mark: this.#spec.mark },
+        {
+          table,
+          clock,
+          kill,
+          signal,
+          killAt: () => this.#ending?.killAt ?? killAt,
+          stopped: () => this.#closed,
+        },
+      );
+      this.look();
+      await Promise.race([this.ended, delay(clock, verdictMs)]);
+      this.look();
+      return leftover;
+    };
+    // `run` reads `killAt` of the ending it belongs to.
+    this.#ending = { done: Promise.resolve([]), killAt };
+    const done = run();
+    this.#ending = { done, killAt };
+    return done;
+  }
+
+  #watch(): void {
+    try {
+      this.#watcher = watch(this.#folder.path, { persistent: false }, (_event, name) => {
+        if (name === 'exit') this.look();
+        else if (name === 'stdout' || name === 'stderr') this.#context.output(name);
+      });
+      // The folder was removed, or the watch was: the slow poll goes on.
+      this.#watcher.on('error', () => this.#watcher?.close());
+    } catch {
+      // No more watches to be had: the slow poll must do.
+    }
+  }
+
+  #lookAfterLinger(): void {
+    this.#linger ??= this.#context.clock.setTimer(lingerMs, () => this.look());
+  }
+
+  #enter(state: ExecState): void {
+    const before = this.#state;
+    this.#state = state;
+    if (isEnded(state)) {
+      this.close();
+      writeOrLeave(() => this.#folder.writeEnd(state));
+      this.#context.changed(state);
+      this.#resolveEnded(state);
+      return;
+    }
+    if (!this.#orphaned && state.warnings?.includes('supervisor_lost')) {
+      this.#orphaned = true;
+      writeOrLeave(() => this.#folder.markOrphaned());
+    }
+    if (essence(before) !== essence(state)) this.#context.changed(state);
+  }
+
+  #snapshot(): FolderSnapshot {
+    const record = this.#folder.record();
+    return {
+      id: this.#folder.id,
+      empty: false,
+      spec: this.#spec,
+      identity: this.#identity,
+      ...(record && { record }),
+      shimText: record?.exitCode === undefined ? '' : this.#folder.shimText(),
+      ...(this.#cancel && { cancel: this.#cancel }),
+      orphaned: this.#orphaned,
+      stdoutBytes: this.#folder.bytes('stdout'),
+      stderrBytes: this.#folder.bytes('stderr'),
+    };
+  }
+
+  #judge(folder: FolderSnapshot): ExecState | undefined {
+    const state = judge(folder, this.#probe(folder), this.#context.hostId);
+    if (state?.status !== 'lost') return state;
+    // The waiter can have written between our reading of the record and of the process table.
+    const again = this.#folder.record();
+    if (again?.exitCode === undefined && !again?.noCwd && !again?.aborted) return state;
+    const fresh = { ...folder, record: again, shimText: this.#folder.shimText() };
+    return judge(fresh, this.#probe(fresh), this.#context.hostId);
+  }
+
+  #probe(folder: FolderSnapshot): Probe {
+    const { table, clock, bootId } = this.#context;
+    const seen = this.#exitSeen;
+    const known = {
+      bootId,
+      nowMs: clock.wall(),
+      exitKnownMs: seen ? clock.monotonic() - seen.monotonic : 0,
+      ...(seen && { exitSeenMs: this.#exitFoundMs ?? seen.wall }),
+    };
+    const shimAlive = this.#shim?.alive ?? table.isAlive(this.#identity.shim);
+    if (shimAlive) return { ...known, shimAlive, shimSessionAlive: true, jobAlive: true };
+    return { ...known, ...probeWithoutShim(folder, this.#identity, table) };
+  }
+}
+
+/** What is left of an exec whose outer shell has ended. */
+export function probeWithoutShim(
+  folder: FolderSnapshot,
+  identity: StoredIdentity,
+  table: ProcessTable,
+): Pick<Probe, 'shimAlive' | 'shimSessionAlive' | 'jobAlive'> {
+  const job = folder.record?.job;
+  const mark = folder.spec?.mark;
+  const all = table.all();
+  const isOurs = (stat: { pid: number }): boolean =>
+    mark !== undefined && table.hasMark(stat.pid, markName, mark);
+  return {
+    shimAlive: false,
+    // Not younger than the shim, else the session's number is used by another.
+    shimSessionAlive: all.some(
+      (stat) => stat.session === identity.shim.pid && stat.start >= identity.shim.start,
+    ),
+    jobAlive:
+      job !== undefined &&
+      (table.isAlive(job) || all.some((stat) => stat.session === job.pid && isOurs(stat))),
+  };
+}
+
+/** What a change is: everything but sizes. */
+function essence(state: ExecState): string {
+  return JSON.stringify([state.status, state.warnings, state.cancel_requested]);
+}
+
+function unjudged(found: FolderSnapshot): never {
+  throw new Error(`the exec ${found.id} belongs to another host`);
+}
+
+/** The verdict stands without the file too: it is judged again at the next start. */
+function writeOrLeave(write: () => void): void {
+  try {
+    write();
+  } catch {
+    // A full disk.
+  }
+}
+
+function delay(clock: Clock, ms: number): Promise<void> {
+  return new Promise((resolve) => clock.setTimer(ms, resolve));
+}
