@@ -92,15 +92,11 @@ export async function runScript(
     const ended = process.exited.then(() => undefined);
     await Promise.race([feed(process, options.input ?? [], ended, () => watch.touch()), ended, watch.given]);
     const exit = await Promise.race([process.exited, watch.given]);
-    // The system's ssh says 255 for a connection that broke, and a program there may say 255 too.
-    if ((exit.code === undefined && exit.signal === undefined) || exit.code === 255) {
-      const cause = await Promise.race([transport.closed, nextTurn()]);
-      if (cause !== undefined) throw cause;
-    }
     if (exit.code === undefined && exit.signal === undefined) {
       throw new RemoteError(
         'connection_reset',
         `the SSH connection to ${transport.description} broke: connection reset by peer`,
+        { hint: 'repeat; what was begun on the machine is taken up again' },
       );
     }
     const said = sanitise(afterWord(stderr.text(), word));
@@ -144,16 +140,12 @@ async function feed(
     over = true;
   });
   for await (const chunk of input) {
-    if (over) return;
+    // A pipe that is broken takes everything at once: without this, an eager source would keep the end from being heard.
+    if (over || process.stdin.destroyed) return;
     await Promise.race([new Promise<void>((resolve) => process.stdin.write(chunk, () => resolve())), ended]);
     progress();
   }
   process.stdin.end();
-}
-
-/** After the events that are already due: a connection that broke tells its processes before it tells us. */
-function nextTurn(): Promise<undefined> {
-  return new Promise((resolve) => setImmediate(() => resolve(undefined)));
 }
 
 function neverBegan(transport: HostTransport, exit: RemoteExit, said: string): RemoteError {

@@ -92,7 +92,12 @@ class Ssh2Transport implements HostTransport {
     client.on('unix connection', (info, accept, reject) => {
       const listener = this.#listeners.get(info.socketPath);
       if (listener === undefined) reject();
-      else listener(new ChannelDuplex(accept(), () => this.#alive));
+      else {
+        const connection = new ChannelDuplex(accept(), () => this.#alive);
+        // Whoever has it hears of a broken connection by its close; an error without a listener would end the process.
+        connection.on('error', () => undefined);
+        listener(connection);
+      }
     });
   }
 

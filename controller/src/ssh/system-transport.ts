@@ -14,7 +14,13 @@ import { childEnv, configWords, type SshEnvironment } from './openssh.ts';
 import { sanitise, TextTail } from './remote-text.ts';
 import type { ResolvedHost } from './resolve.ts';
 import { forwardingRefused } from './ssh2-transport.ts';
-import { connectMs, type Forwarding, type HostTransport, type RemoteProcess } from './transport.ts';
+import {
+  connectMs,
+  type Forwarding,
+  type HostTransport,
+  type RemoteExit,
+  type RemoteProcess,
+} from './transport.ts';
 import { describeHost, unreachable } from './unreachable.ts';
 
 export interface SystemOptions {
@@ -314,7 +320,13 @@ class SystemTransport implements HostTransport {
         reject(unreachable(this.#host, 'ssh_failed', 'ssh cannot be started', error)),
       );
     });
-    return new ChildProcess(child);
+    const process = new ChildProcess(child);
+    return Object.assign(process, { exited: process.exited.then((exit) => this.#exitThere(exit)) });
+  }
+
+  /** ssh says 255 for a connection that broke, and a program there may say 255 too: the master knows which it was. */
+  async #exitThere(exit: RemoteExit): Promise<RemoteExit> {
+    return exit.code === 255 && !(await this.#control('check')) ? {} : exit;
   }
 
   async forward(socketPath: string, onConnection: (connection: Duplex) => void): Promise<Forwarding> {
@@ -373,10 +385,10 @@ class SystemTransport implements HostTransport {
     ];
   }
 
-  async #control(what: 'forward' | 'cancel', forwarding: string): Promise<boolean> {
+  async #control(what: 'forward' | 'cancel' | 'check', forwarding?: string): Promise<boolean> {
     const child = spawn(
       this.#environment.program ?? 'ssh',
-      [...this.#words(), '-O', what, '-R', forwarding, '--', 'mux'],
+      [...this.#words(), '-O', what, ...(forwarding === undefined ? [] : ['-R', forwarding]), '--', 'mux'],
       { env: childEnv(this.#environment), stdio: 'ignore' },
     );
     return new Promise((resolve) => {

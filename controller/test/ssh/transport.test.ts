@@ -54,6 +54,7 @@ describe.each<Kind>(['ssh2', 'system'])('a machine over %s', (kind) => {
   it('runs programs: exit codes, signals, both streams, stdin and bytes as they are', async () => {
     await through([lab.hostBlock('box')], async (transport) => {
       expect(await output(transport, 'exit 7')).toMatchObject({ code: 7 });
+      expect(await output(transport, 'exit 255')).toMatchObject({ code: 255 });
       expect(await output(transport, 'echo words >&2')).toMatchObject({
         code: 0,
         stderr: expect.stringContaining('words\n'),

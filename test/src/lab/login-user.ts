@@ -75,13 +75,13 @@ export class LoginUser {
     return file;
   }
 
-  /** Pids of every process that runs as this user. The user is ours alone, so all of them are. */
+  /** Pids of every process that runs as this user, zombies left out. The user is ours alone, so all of them are. */
   async processes(): Promise<number[]> {
     const pids: number[] = [];
     for (const entry of await readdir('/proc')) {
       if (!/^\d+$/.test(entry)) continue;
       const owner = await stat(`/proc/${entry}`).catch(() => undefined);
-      if (owner?.uid === this.uid) pids.push(Number(entry));
+      if (owner?.uid === this.uid && !(await isZombie(entry))) pids.push(Number(entry));
     }
     return pids;
   }
@@ -95,8 +95,15 @@ export class LoginUser {
       await pause(10);
     }
     await rm(this.home, { recursive: true, force: true });
-    await accountTool('userdel', [this.name], [6]);
+    // Forced: a zombie that nobody reaps counts as a process of the user's.
+    await accountTool('userdel', ['--force', this.name], [6]);
   }
+}
+
+/** proc(5): the state stands after the name in brackets. */
+async function isZombie(pid: string): Promise<boolean> {
+  const text = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => ') Z');
+  return text.slice(text.lastIndexOf(')') + 2).startsWith('Z');
 }
 
 function rcFile(options: LoginUserOptions, which: string): string {

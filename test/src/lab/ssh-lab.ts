@@ -94,6 +94,23 @@ export class SshLab {
     return server;
   }
 
+  /** A folder of the user's that is a file system of its own. `options` as for mount(8), `size=1m` or `ro`. */
+  async mountFolder(user: LoginUser, name: string, options: string): Promise<string> {
+    const folder = join(user.home, name);
+    await mkdir(folder);
+    await run('mount', [
+      '-t',
+      'tmpfs',
+      '-o',
+      `uid=${user.uid},gid=${user.gid},mode=0700,${options}`,
+      'tmpfs',
+      folder,
+    ]);
+    // Lazily: a process of the user's may still stand in it, and is ended with its user.
+    this.#closers.push(async () => void (await run('umount', ['-l', folder])));
+    return folder;
+  }
+
   async startAgent(keys: readonly KeyPair[]): Promise<KeyAgent> {
     const agent = await KeyAgent.start(join(this.dir, `a${++this.#made}`), keys);
     this.#closers.push(() => agent.stop());
