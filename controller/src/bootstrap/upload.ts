@@ -12,8 +12,8 @@ import { entryBytes, type StoreEntry, type StoreFile } from './store-entry.ts';
 /** How bytes travel. Compressing pays where the way is slower than a processor compresses: not on loopback. */
 export type Coding = 'raw' | 'gzip';
 
-/** A round trip shorter than this is a network that takes 126 MB faster raw than compressed. */
-const nearMs = 2;
+/** A round trip shorter than this is a network that takes 126 MB faster raw than compressed. The system's ssh starts a process for it. */
+const nearMs = { ssh2: 2, system: 30, local: Number.POSITIVE_INFINITY } as const;
 /** Bytes that neither go nor are answered for so long end an upload. */
 const idleMs = 15_000;
 
@@ -122,12 +122,12 @@ export async function uploadEntry(
 
 /** Compressed or not, by the distance of the machine (one round trip is measured). */
 export async function chooseCoding(transport: HostTransport, probe: Probe, clock: Clock): Promise<Coding> {
-  if (!probe.tools.has('gzip') || transport.kind === 'local') return 'raw';
+  if (!probe.tools.has('gzip')) return 'raw';
   const began = clock.monotonic();
   await transport.ping();
   const first = clock.monotonic() - began;
   await transport.ping();
-  return Math.min(first, clock.monotonic() - began - first) < nearMs ? 'raw' : 'gzip';
+  return Math.min(first, clock.monotonic() - began - first) < nearMs[transport.kind] ? 'raw' : 'gzip';
 }
 
 function checkTool(probe: Probe): string {
