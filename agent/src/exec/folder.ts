@@ -1,48 +1,31 @@
-import {
-  closeSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-  writeSync,
-} from 'node:fs';
+import { closeSync, openSync, readFileSync, rmSync, statSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
-import { type ExecEnded, isEnded } from '@codex-remote/protocol/schema';
+import { appendLine, type Journal, readJournal } from './journal.ts';
 import { type ExitRecord, parseRecord, recordBytes } from './record.ts';
-import {
-  type CancelIntent,
-  cancelIntent,
-  parseStored,
-  type StoredIdentity,
-  type StoredSpec,
-  storedEnd,
-  storedIdentity,
-  storedSpec,
-} from './stored.ts';
+import type { JournalLine } from './stored.ts';
 
 /** Everything the folder of one exec says, at one moment. */
 export interface FolderSnapshot {
   readonly id: string;
-  /** There is a folder and nothing in it: a crash right at the gate. */
-  readonly empty: boolean;
-  readonly spec?: StoredSpec;
-  readonly identity?: StoredIdentity;
-  /** Absent when the record file is gone. */
+  /** Absent when the file is gone. */
+  readonly journal?: Journal;
+  /** Absent when the file is gone. */
   readonly record?: ExitRecord;
   readonly recordModifiedMs?: number;
   /** What the shells of the shim said. */
   readonly shimText: string;
-  readonly cancel?: CancelIntent;
-  /** The shim was once seen dead while its job lived. */
-  readonly orphaned: boolean;
-  readonly end?: ExecEnded;
   readonly stdoutBytes: number;
   readonly stderrBytes: number;
 }
 
-/** The folder `execs/<id>`: the truth about one exec. Files are 0600 and small but for the two logs. */
+/**
+ * The folder `execs/<id>`, the truth about one exec. All files 0600:
+ *
+ *   journal   lines of JSON by the agent: spec, identity, cancel, end …
+ *   exit      the shim's record
+ *   shim      what its shells said
+ *   stdout stderr times script
+ */
 export class ExecFolder {
   readonly id: string;
   readonly path: string;
@@ -57,27 +40,27 @@ export class ExecFolder {
   }
 
   snapshot(): FolderSnapshot {
-    const entries = this.#entries();
-    const spec = parseStored(storedSpec, this.#read('spec.json'));
-    const identity = parseStored(storedIdentity, this.#read('identity.json'));
+    const journal = this.journal();
     const record = this.record();
-    const cancel = parseStored(cancelIntent, this.#read('cancel.json'));
-    const end = this.end();
     const recordModifiedMs = this.#stat('exit')?.mtimeMs;
     return {
       id: this.id,
-      empty: entries.length === 0,
-      ...(spec && { spec }),
-      ...(identity && { identity }),
+      ...(journal && { journal }),
       ...(record && { record }),
       ...(recordModifiedMs !== undefined && { recordModifiedMs }),
       shimText: this.shimText(),
-      ...(cancel && { cancel }),
-      orphaned: entries.includes('orphaned'),
-      ...(end && { end }),
       stdoutBytes: this.bytes('stdout'),
       stderrBytes: this.bytes('stderr'),
     };
+  }
+
+  journal(): Journal | undefined {
+    return readJournal(this.file('journal'));
+  }
+
+  /** Throws what the system said, and when the folder is gone. */
+  note(line: JournalLine): void {
+    appendLine(this.file('journal'), line);
   }
 
   record(): ExitRecord | undefined {
@@ -85,18 +68,8 @@ export class ExecFolder {
     return text === undefined ? undefined : parseRecord(text);
   }
 
-  /** What the shells of the shim said. */
   shimText(): string {
     return this.#read('shim') ?? '';
-  }
-
-  end(): ExecEnded | undefined {
-    const state = parseStored(storedEnd, this.#read('end.json'));
-    return state && isEnded(state) ? state : undefined;
-  }
-
-  get acknowledged(): boolean {
-    return this.#stat('acknowledged') !== undefined;
   }
 
   bytes(stream: 'stdout' | 'stderr'): number {
@@ -110,44 +83,8 @@ export class ExecFolder {
     return times.length > 0 ? Math.max(...times) : undefined;
   }
 
-  writeIdentity(identity: StoredIdentity): void {
-    this.#write('identity.json', JSON.stringify(identity));
-  }
-
-  writeCancel(intent: CancelIntent): void {
-    this.#write('cancel.json', JSON.stringify(intent));
-  }
-
-  removeCancel(): void {
-    rmSync(this.file('cancel.json'), { force: true });
-  }
-
-  writeEnd(state: ExecEnded): void {
-    this.#write('end.json', JSON.stringify(state));
-  }
-
-  markOrphaned(): void {
-    this.#write('orphaned', '');
-  }
-
-  acknowledge(): void {
-    this.#write('acknowledged', '');
-  }
-
   remove(): void {
     rmSync(this.path, { recursive: true, force: true });
-  }
-
-  #write(name: string, text: string): void {
-    writeFileSync(this.file(name), text, { mode: 0o600 });
-  }
-
-  #entries(): string[] {
-    try {
-      return readdirSync(this.path);
-    } catch {
-      return [];
-    }
   }
 
   #read(name: string): string | undefined {
@@ -163,8 +100,9 @@ export class ExecFolder {
   }
 }
 
-/** Descriptors of the files that a shim writes. The caller closes them once the shim has its own. */
+/** Descriptors of the files of a new exec. Who has them closes them all. */
 export interface FolderFiles {
+  readonly journal: number;
   readonly record: number;
   readonly stdout: number;
   readonly stderr: number;
@@ -183,7 +121,14 @@ export function createFiles(path: string): FolderFiles {
     const record = open('exit', 'wx');
     // At a position, so that the shim's writing begins at the start.
     writeSync(record, emptyRecord, 0, recordBytes, 0);
-    return { record, stdout: open('stdout', 'ax'), stderr: open('stderr', 'ax'), shim: open('shim', 'ax') };
+    const journal = open('journal', 'ax');
+    return {
+      journal,
+      record,
+      stdout: open('stdout', 'ax'),
+      stderr: open('stderr', 'ax'),
+      shim: open('shim', 'ax'),
+    };
   } catch (error) {
     for (const fd of opened) closeSync(fd);
     throw error;

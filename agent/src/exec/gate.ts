@@ -1,15 +1,16 @@
-import { closeSync, constants, fsync, mkdirSync, openSync, renameSync, rmdirSync, writeSync } from 'node:fs';
-import { join } from 'node:path';
+import { closeSync, constants, fsync, lstatSync, openSync, renameSync, writeSync } from 'node:fs';
 import { RemoteError } from '@codex-remote/protocol/wire';
 import type { ExecFolder } from './folder.ts';
+import { encodeLine } from './journal.ts';
 import type { StoredSpec } from './stored.ts';
 
 /** Named moments of a start at which tests end the process. */
-export type Failpoint = 'after_mkdir' | 'after_gate' | 'before_go' | 'after_go';
+export type Failpoint = 'before_gate' | 'after_gate' | 'before_go' | 'after_go';
 
 /**
- * The one way into `execs/`: a mkdir that fails when the id exists, whatever else goes wrong. The staged folder then
- * takes the place of the empty one.
+ * The one way into `execs/`: a rename of a whole staged folder, which the system refuses when a folder of that name has
+ * anything in it (rename(2): ENOTEMPTY or EEXIST). Unlike a mkdir it never shows an exec without its spec, and it makes
+ * no inode.
  */
 export class Gate {
   readonly #execsFd: number;
@@ -21,52 +22,41 @@ export class Gate {
   }
 
   /**
-   * Moves `staged` to its place with its spec. The promise resolves when the acceptance is on disk. Throws `conflict` when
-   * the id is taken, or what the system said; then nothing of it is in `execs/`.
+   * Moves `staged` to its place with its spec, written to its `journal`. Resolves when the acceptance is on disk. Rejects
+   * with `conflict` when the id is taken, or with what the system said; `entered` tells whether the folder is in place.
    */
-  enter(staged: string, folder: ExecFolder, spec: StoredSpec): Promise<void> {
-    const specFd = openSync(join(staged, 'spec.json'), 'wx', 0o600);
-    let folderFd: number | undefined;
-    try {
-      writeWhole(specFd, Buffer.from(JSON.stringify(spec)));
-      makeFolder(folder);
-      this.#failpoint('after_mkdir');
-      try {
-        renameSync(staged, folder.path);
-      } catch (error) {
-        rmdirSync(folder.path);
-        throw error;
-      }
-      this.#failpoint('after_gate');
-      folderFd = openSync(folder.path, constants.O_RDONLY | constants.O_DIRECTORY);
-    } catch (error) {
-      closeSync(specFd);
-      throw error;
-    }
-    return this.#settle(specFd, folderFd);
+  async enter(staged: string, journal: number, folder: ExecFolder, spec: StoredSpec): Promise<void> {
+    writeWhole(journal, Buffer.from(encodeLine({ spec })));
+    this.#failpoint('before_gate');
+    moveIn(staged, folder);
+    this.#failpoint('after_gate');
+    const folderFd = openSync(folder.path, constants.O_RDONLY | constants.O_DIRECTORY);
+    // Side by side the three share one commit of the file system's journal.
+    const synced = await Promise.allSettled([sync(journal), sync(folderFd), sync(this.#execsFd)]);
+    closeSync(folderFd);
+    for (const result of synced) if (result.status === 'rejected') throw result.reason;
   }
 
   close(): void {
     closeSync(this.#execsFd);
   }
-
-  /** Side by side the three share one commit of the file system's journal. */
-  async #settle(specFd: number, folderFd: number): Promise<void> {
-    const synced = await Promise.allSettled([sync(specFd), sync(folderFd), sync(this.#execsFd)]);
-    closeSync(specFd);
-    closeSync(folderFd);
-    for (const result of synced) if (result.status === 'rejected') throw result.reason;
-  }
 }
 
-function makeFolder(folder: ExecFolder): void {
+function moveIn(staged: string, folder: ExecFolder): void {
+  const taken = (cause?: unknown): RemoteError =>
+    new RemoteError(
+      'conflict',
+      `conflict: a folder of exec ${folder.id} exists already`,
+      { exec_id: folder.id },
+      cause,
+    );
+  // A rename would replace an empty folder: what someone left of an exec by removing its files.
+  if (lstatSync(folder.path, { throwIfNoEntry: false })) throw taken();
   try {
-    mkdirSync(folder.path, 0o700);
+    renameSync(staged, folder.path);
   } catch (error) {
-    if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error;
-    throw new RemoteError('conflict', `conflict: a folder of exec ${folder.id} exists already`, {
-      exec_id: folder.id,
-    });
+    const code = error instanceof Error && 'code' in error ? error.code : undefined;
+    throw code === 'ENOTEMPTY' || code === 'EEXIST' ? taken(error) : error;
   }
 }
 

@@ -29,8 +29,9 @@ export const lingerMs = 200;
  * the gate opened, and the process table last.
  */
 export function judge(folder: FolderSnapshot, probe: Probe, hostId: string): ExecState | undefined {
-  if (folder.end) return folder.end;
-  const { spec, identity, record } = folder;
+  const { journal, record } = folder;
+  if (journal?.end) return journal.end;
+  const { spec, identity } = journal ?? {};
   if (!spec) return withoutSpec(folder, probe);
   if (spec.host_id !== hostId) return undefined;
   if (record?.exitCode !== undefined) return exited(folder, probe, record.exitCode);
@@ -42,7 +43,7 @@ export function judge(folder: FolderSnapshot, probe: Probe, hostId: string): Exe
   // The waiter may be about to record the exit.
   if (probe.jobAlive || probe.shimSessionAlive) return running(folder, ['supervisor_lost']);
   if (!record) return lost(folder, probe, 'state_removed');
-  return lost(folder, probe, folder.orphaned ? 'shim_died' : 'no_record');
+  return lost(folder, probe, journal?.orphaned ? 'shim_died' : 'no_record');
 }
 
 /** A verdict for an exec that could not be started: nothing of it has run. */
@@ -66,7 +67,7 @@ export function failedToStart(
 /** True once every pump has written everything. */
 export function isDrained(folder: FolderSnapshot): boolean {
   const eof = folder.record?.eof;
-  return eof?.has('stdout') === true && (folder.spec?.merge === true || eof.has('stderr'));
+  return eof?.has('stdout') === true && (folder.journal?.spec?.merge === true || eof.has('stderr'));
 }
 
 function running(folder: FolderSnapshot, warnings: string[]): ExecState {
@@ -83,7 +84,7 @@ function exited(folder: FolderSnapshot, probe: Probe, exitCode: number): ExecSta
   if (!drained && probe.exitKnownMs < lingerMs) return running(folder, []);
   const signal = deathSignal(folder, exitCode);
   const endedMs = endOf(folder, probe);
-  const cause = folder.cancel?.cause;
+  const cause = folder.journal?.cancel?.cause;
   const reason =
     cause === 'timeout' ? 'timeout' : cause === 'cancel' ? 'cancelled' : signal ? 'signaled' : 'exited';
   return {
@@ -93,7 +94,7 @@ function exited(folder: FolderSnapshot, probe: Probe, exitCode: number): ExecSta
     exit_code: exitCode,
     ...(signal && { signal }),
     ended_at: iso(endedMs),
-    duration_ms: Math.max(0, endedMs - (folder.identity?.started_ms ?? endedMs)),
+    duration_ms: Math.max(0, endedMs - (folder.journal?.identity?.started_ms ?? endedMs)),
     ...(!drained && { writers_remaining: true }),
   };
 }
@@ -112,10 +113,11 @@ function lost(
   };
 }
 
-/** The agent writes the spec before the gate, so without it nothing was started; unless someone removed it later. */
+/** The spec is on disk before the gate opens: a journal without it is of an exec that never started. */
 function withoutSpec(folder: FolderSnapshot, probe: Probe): ExecState {
-  const removed = !folder.empty && (!folder.record || folder.record.job || folder.identity);
-  return lost(folder, probe, removed ? 'state_removed' : 'not_started');
+  const { journal, record } = folder;
+  const started = journal === undefined || journal.identity !== undefined || record?.job !== undefined;
+  return lost(folder, probe, started ? 'state_removed' : 'not_started');
 }
 
 /** Not seen: when the record was last written, which a late pump can have moved. */
@@ -143,7 +145,8 @@ const signalNames: ReadonlyMap<number, string> = new Map(
 );
 
 function common(folder: FolderSnapshot, more: readonly string[] = []) {
-  const { spec, identity, record } = folder;
+  const { journal, record } = folder;
+  const { spec, identity, cancel } = journal ?? {};
   const warnings = [
     ...(spec?.warnings ?? []),
     ...(record && record.torn.size > 0 ? ['log_incomplete'] : []),
@@ -163,7 +166,7 @@ function common(folder: FolderSnapshot, more: readonly string[] = []) {
     stdout_bytes: folder.stdoutBytes,
     stderr_bytes: folder.stderrBytes,
     ...(spec?.timeout_ms !== undefined && { timeout_ms: spec.timeout_ms }),
-    ...(folder.cancel && { cancel_requested: true }),
+    ...(cancel && { cancel_requested: true }),
     ...(spec?.ephemeral && { ephemeral: true }),
     ...(warnings.length > 0 && { warnings }),
   };

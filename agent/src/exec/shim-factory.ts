@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { closeSync, constants, mkdirSync, openSync, rmSync } from 'node:fs';
+import { closeSync, constants, fstatSync, mkdirSync, openSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ProcessIdentity, ProcessTable } from '@codex-remote/platform';
 import { RemoteError } from '@codex-remote/protocol/wire';
@@ -9,8 +9,11 @@ import { type GatedShim, type JobStart, type ShimTools, spawnShim } from './spaw
 /** A gated shim in a folder that is not an exec's yet. Who has it moves the folder to its place, or `discard`s it. */
 export interface StagedShim {
   readonly path: string;
+  /** Open for appending; whoever moves or discards the folder closes it. */
+  readonly journal: number;
   readonly shim: GatedShim;
   readonly identity: ProcessIdentity;
+  readonly logInodes: { readonly stdout: number; readonly stderr: number };
   /** Starts the job: the one that was given, or this one where none was. */
   open(job: JobStart): void;
 }
@@ -36,12 +39,13 @@ export class ShimFactory {
     this.#table = table;
   }
 
-  /** An empty folder with the files of an exec. */
-  stageFolder(): string {
+  /** A folder with the files of an exec and no shim; the caller closes `journal`. */
+  stageFolder(): { path: string; journal: number } {
     const path = this.#fresh();
     try {
-      for (const fd of Object.values(createFiles(path))) closeSync(fd);
-      return path;
+      const { journal, ...files } = createFiles(path);
+      for (const fd of Object.values(files)) closeSync(fd);
+      return { path, journal };
     } catch (error) {
       rmSync(path, { recursive: true, force: true });
       throw asRefusal(error);
@@ -52,9 +56,11 @@ export class ShimFactory {
   async stage(options: StageOptions): Promise<StagedShim> {
     const open: number[] = options.stdin === undefined ? [] : [options.stdin];
     let path: string | undefined;
+    let journal: number | undefined;
     try {
       path = this.#fresh();
-      const files = createFiles(path);
+      const { journal: journalFd, ...files } = createFiles(path);
+      journal = journalFd;
       open.push(...Object.values(files));
       const stdin = options.stdin ?? openSync('/dev/null', constants.O_RDONLY);
       if (options.stdin === undefined) open.push(stdin);
@@ -72,11 +78,14 @@ export class ShimFactory {
       const isSpare = options.job === undefined;
       return {
         path,
+        journal,
         shim,
         identity: { pid: stat.pid, start: stat.start },
+        logInodes: { stdout: fstatSync(files.stdout).ino, stderr: fstatSync(files.stderr).ino },
         open: (job) => (isSpare ? shim.take(job) : shim.go()),
       };
     } catch (error) {
+      if (journal !== undefined) closeSync(journal);
       if (path) rmSync(path, { recursive: true, force: true });
       throw asRefusal(error);
     } finally {
@@ -87,6 +96,7 @@ export class ShimFactory {
   /** Nothing of it has run or ever will. */
   discard(staged: StagedShim): void {
     staged.shim.abort();
+    closeSync(staged.journal);
     rmSync(staged.path, { recursive: true, force: true });
   }
 

@@ -23,6 +23,7 @@ import {
 import { type Clock, RemoteError, type Timer } from '@codex-remote/protocol/wire';
 import { currentUser, type LoginEnvironment, type User } from '../environment/login-environment.ts';
 import { EnvironmentSource } from '../environment/source.ts';
+import type { LogSource } from '../logs/read-logs.ts';
 import { readTail } from '../logs/tail.ts';
 import { TimeSampler } from '../logs/time-sampler.ts';
 import { checkArgsFit, commandLine, resolveCommand, systemArgsLimit } from './command.ts';
@@ -88,6 +89,8 @@ interface Entry {
 
 const defaultDiskReserveBytes = 64 * 1024 * 1024;
 const defaultSpares = 2;
+/** PATH_MAX: a report of an exec stays within a frame. */
+const maxPathCharacters = 4096;
 /** Behind the watches: finds what no event told, such as a shim that died with its waiter. */
 const pollMs = 2_000;
 /** Retention is looked after so long after an acknowledgement, many at once. */
@@ -216,8 +219,9 @@ export class ExecStore {
   }
 
   /** For readers of logs. Throws as `get` does. */
-  folder(id: string): ExecFolder {
-    return this.#entry(id).folder;
+  logSource(id: string): LogSource {
+    const { folder } = this.#entry(id);
+    return { folder, state: () => this.get(id), ended: this.ended(id) };
   }
 
   /** Resolves when the exec has ended. Throws as `get` does. */
@@ -248,7 +252,7 @@ export class ExecStore {
         continue;
       }
       entry.acknowledged = true;
-      entry.folder.acknowledge();
+      entry.folder.note({ acknowledged: true });
     }
     this.#retainSoon();
   }
@@ -355,9 +359,14 @@ export class ExecStore {
     let identity: StoredIdentity;
     try {
       if (request.script) renameSync(request.script.path, join(staged.path, 'script'));
-      await this.#gate.enter(staged.path, folder, spec);
-      identity = { shim: staged.identity, started_ms: clock.wall(), started_uptime_ms: table.uptimeMs() };
-      folder.writeIdentity(identity);
+      await this.#gate.enter(staged.path, staged.journal, folder, spec);
+      identity = {
+        shim: staged.identity,
+        started_ms: clock.wall(),
+        started_uptime_ms: table.uptimeMs(),
+        log_inodes: staged.logInodes,
+      };
+      folder.note({ identity });
       this.#failpoint('before_go');
     } catch (error) {
       // The gate is shut for ever: nothing ran. A folder that was there already is another exec's.
@@ -365,6 +374,7 @@ export class ExecStore {
       if (!(error instanceof RemoteError && error.code === 'conflict')) folder.remove();
       throw asRefusal(error);
     }
+    closeSync(staged.journal);
     staged.open(job);
     this.#failpoint('after_go');
     this.#spares.refill();
@@ -395,14 +405,18 @@ export class ExecStore {
     why: string,
   ): Promise<ExecState> {
     const staged = this.#factory.stageFolder();
+    let state: ExecEnded;
     try {
-      await this.#gate.enter(staged, folder, spec);
+      await this.#gate.enter(staged.path, staged.journal, folder, spec);
+      state = failedToStart(folder.snapshot(), this.#clock.wall(), exitCode, why);
+      folder.note({ end: state });
     } catch (error) {
-      rmSync(staged, { recursive: true, force: true });
+      rmSync(staged.path, { recursive: true, force: true });
+      if (!(error instanceof RemoteError && error.code === 'conflict')) folder.remove();
       throw asRefusal(error);
+    } finally {
+      closeSync(staged.journal);
     }
-    const state = failedToStart(folder.snapshot(), this.#clock.wall(), exitCode, why);
-    folder.writeEnd(state);
     this.#entries.set(folder.id, { folder, state, supervisor: undefined, acknowledged: false });
     this.#changed(state);
     return state;
@@ -411,11 +425,8 @@ export class ExecStore {
   #supervise(folder: ExecFolder, spec: StoredSpec, identity: StoredIdentity, staged: StagedShim): Supervisor {
     const found = {
       id: folder.id,
-      empty: false,
-      spec,
-      identity,
+      journal: { spec, identity, orphaned: false, acknowledged: false },
       shimText: '',
-      orphaned: false,
       stdoutBytes: 0,
       stderrBytes: 0,
     };
@@ -441,14 +452,10 @@ export class ExecStore {
     for (const id of readdirSync(this.#execs)) {
       if (!execIdPattern.test(id)) continue;
       const folder = new ExecFolder(this.#execs, id);
-      const end = folder.end();
-      if (end) {
-        this.#entries.set(id, {
-          folder,
-          state: end,
-          supervisor: undefined,
-          acknowledged: folder.acknowledged,
-        });
+      const journal = folder.journal();
+      if (journal?.end) {
+        const { end: state, acknowledged } = journal;
+        this.#entries.set(id, { folder, state, supervisor: undefined, acknowledged });
       } else {
         this.#adopt(folder);
       }
@@ -458,7 +465,7 @@ export class ExecStore {
   #adopt(folder: ExecFolder): void {
     const { table, bootId, hostId: host } = this.#context;
     const found = folder.snapshot();
-    const { spec, identity } = found;
+    const { spec, identity } = found.journal ?? {};
     const sameBoot = spec?.boot_id === bootId && spec.host_id === host;
     const shimAlive = sameBoot && identity !== undefined && table.isAlive(identity.shim);
     const processes = shimAlive
@@ -470,16 +477,21 @@ export class ExecStore {
     const exitKnownMs = shimAlive ? 0 : Number.POSITIVE_INFINITY;
     const state = judge(found, { bootId, nowMs: this.#clock.wall(), exitKnownMs, ...processes }, host);
     if (!state) return;
-    if (!isEnded(state) && spec && identity) {
+    if (!isEnded(state) && found.journal && spec && identity) {
       const sampler = new TimeSampler(folder.path, this.#clock);
-      const supervisor = new Supervisor(folder, { ...found, spec, identity }, undefined, {
-        ...this.#context,
-        output: (stream) => sampler.touch(stream),
-      });
+      const supervisor = new Supervisor(
+        folder,
+        { ...found, journal: { ...found.journal, spec, identity } },
+        undefined,
+        {
+          ...this.#context,
+          output: (stream) => sampler.touch(stream),
+        },
+      );
       this.#enter(folder, supervisor, sampler);
       return;
     }
-    if (isEnded(state)) folder.writeEnd(state);
+    if (isEnded(state)) folder.note({ end: state });
     this.#entries.set(folder.id, { folder, state, supervisor: undefined, acknowledged: false });
   }
 
@@ -540,7 +552,7 @@ export class ExecStore {
       mode: spec.mode,
       ...(spec.label !== undefined && { label: spec.label }),
       ...(spec.session !== undefined && { session: spec.session }),
-      ...(spec.caller_cwd !== undefined && { caller_cwd: spec.caller_cwd }),
+      ...(spec.caller_cwd !== undefined && { caller_cwd: spec.caller_cwd.slice(0, maxPathCharacters) }),
       ...(spec.timeout_ms !== undefined && { timeout_ms: spec.timeout_ms }),
       ...(spec.grace_ms !== undefined && { grace_ms: spec.grace_ms }),
       ...(spec.ephemeral && { ephemeral: true }),

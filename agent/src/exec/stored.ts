@@ -1,8 +1,8 @@
-import { execId, execState, signalName } from '@codex-remote/protocol/schema';
+import { execId, execState, isEnded, signalName } from '@codex-remote/protocol/schema';
 import { z } from 'zod';
 
 /**
- * What the files of an exec's folder hold. Old folders outlive an agent's upgrade: fields are added here, never renamed.
+ * What the journal of an exec's folder holds. Old folders outlive an agent's upgrade: fields are added here, never renamed.
  * Values of `--env` are in none of them.
  */
 export const storedSpec = z.object({
@@ -38,6 +38,8 @@ export const storedIdentity = z.object({
   started_ms: z.number(),
   /** Milliseconds since boot: deadlines count on a clock that does not jump. */
   started_uptime_ms: z.number(),
+  /** The files that the pumps write: another file of that name is not the log. */
+  log_inodes: z.object({ stdout: z.number(), stderr: z.number() }).optional(),
 });
 export type StoredIdentity = z.infer<typeof storedIdentity>;
 
@@ -52,11 +54,22 @@ export const cancelIntent = z.object({
 export type CancelIntent = z.infer<typeof cancelIntent>;
 
 /** The verdict, once there is one: it never changes. */
-export const storedEnd = execState.refine((state) => state.status === 'finished' || state.status === 'lost');
+export const storedEnd = execState.refine(isEnded);
+
+/** One line of the journal: exactly one of these. */
+export const journalLine = z.object({
+  spec: storedSpec.optional(),
+  identity: storedIdentity.optional(),
+  cancel: cancelIntent.optional(),
+  /** The shim was seen dead while its job lived. */
+  orphaned: z.literal(true).optional(),
+  end: storedEnd.optional(),
+  acknowledged: z.literal(true).optional(),
+});
+export type JournalLine = z.input<typeof journalLine>;
 
 /** Undefined for what is torn, empty or not ours: the rest of the folder decides then. */
-export function parseStored<T>(schema: z.ZodType<T>, text: string | undefined): T | undefined {
-  if (text === undefined) return undefined;
+export function parseStored<T>(schema: z.ZodType<T>, text: string): T | undefined {
   try {
     return schema.parse(JSON.parse(text));
   } catch {

@@ -67,7 +67,7 @@ export class Supervisor {
   /** `found` is the folder as it was read at the agent's start, `shim` the one just started. */
   constructor(
     folder: ExecFolder,
-    found: FolderSnapshot & { spec: StoredSpec; identity: StoredIdentity },
+    found: FolderSnapshot & { journal: { spec: StoredSpec; identity: StoredIdentity } },
     shim: GatedShim | undefined,
     context: SupervisorContext,
   ) {
@@ -75,10 +75,10 @@ export class Supervisor {
     this.ended = promise;
     this.#resolveEnded = resolve;
     this.#folder = folder;
-    this.#spec = found.spec;
-    this.#identity = found.identity;
-    this.#cancel = found.cancel;
-    this.#orphaned = found.orphaned;
+    this.#spec = found.journal.spec;
+    this.#identity = found.journal.identity;
+    this.#cancel = found.journal.cancel;
+    this.#orphaned = found.journal.orphaned;
     this.#shim = shim;
     this.#context = context;
     this.#exitFoundMs = found.record?.exitCode === undefined ? undefined : found.recordModifiedMs;
@@ -136,7 +136,7 @@ export class Supervisor {
       return this.#ending.done;
     }
     this.#cancel = { cause, signal, at_ms: clock.wall(), at_uptime_ms: table.uptimeMs(), grace_ms: graceMs };
-    this.#folder.writeCancel(this.#cancel);
+    this.#folder.note({ cancel: this.#cancel });
     this.look();
     return this.#end(signal, killAt);
   }
@@ -207,14 +207,14 @@ export class Supervisor {
     this.#state = state;
     if (isEnded(state)) {
       this.close();
-      writeOrLeave(() => this.#folder.writeEnd(state));
+      writeOrLeave(() => this.#folder.note({ end: state }));
       this.#context.changed(state);
       this.#resolveEnded(state);
       return;
     }
     if (!this.#orphaned && state.warnings?.includes('supervisor_lost')) {
       this.#orphaned = true;
-      writeOrLeave(() => this.#folder.markOrphaned());
+      writeOrLeave(() => this.#folder.note({ orphaned: true }));
     }
     if (essence(before) !== essence(state)) this.#context.changed(state);
   }
@@ -223,13 +223,15 @@ export class Supervisor {
     const record = this.#folder.record();
     return {
       id: this.#folder.id,
-      empty: false,
-      spec: this.#spec,
-      identity: this.#identity,
+      journal: {
+        spec: this.#spec,
+        identity: this.#identity,
+        ...(this.#cancel && { cancel: this.#cancel }),
+        orphaned: this.#orphaned,
+        acknowledged: false,
+      },
       ...(record && { record }),
       shimText: record?.exitCode === undefined ? '' : this.#folder.shimText(),
-      ...(this.#cancel && { cancel: this.#cancel }),
-      orphaned: this.#orphaned,
       stdoutBytes: this.#folder.bytes('stdout'),
       stderrBytes: this.#folder.bytes('stderr'),
     };
@@ -267,7 +269,7 @@ export function probeWithoutShim(
   table: ProcessTable,
 ): Pick<Probe, 'shimAlive' | 'shimSessionAlive' | 'jobAlive'> {
   const job = folder.record?.job;
-  const mark = folder.spec?.mark;
+  const mark = folder.journal?.spec?.mark;
   const all = table.all();
   const isOurs = (stat: { pid: number }): boolean =>
     mark !== undefined && table.hasMark(stat.pid, markName, mark);

@@ -1,8 +1,8 @@
 import { closeSync, openSync } from 'node:fs';
 import { DatabaseSync, type StatementSync } from 'node:sqlite';
-import { type ExecEnded, execState, isEnded } from '@codex-remote/protocol/schema';
+import { type ExecEnded, isEnded } from '@codex-remote/protocol/schema';
 import { RemoteError } from '@codex-remote/protocol/wire';
-import { parseStored } from './stored.ts';
+import { parseStored, storedEnd } from './stored.ts';
 
 /** How many are remembered; an id that was removed longer ago could run again. */
 export const maxTombstones = 100_000;
@@ -60,7 +60,7 @@ export class Tombstones {
   get(id: string): Tombstone | undefined {
     const row = this.#select.get(id);
     if (!row) return undefined;
-    const state = parseStored(execState, String(row.state));
+    const state = parseStored(storedEnd, String(row.state));
     if (!state || !isEnded(state)) {
       throw new RemoteError('state_unusable', `what is remembered of the removed exec ${id} cannot be read`);
     }

@@ -1,31 +1,22 @@
-import { closeSync, constants, fstatSync, openSync, type Stats, statSync } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync } from 'node:fs';
 import { RemoteError } from '@codex-remote/protocol/wire';
 
 /**
- * Opens a log for reading: never through a symlink, never waiting for a FIFO's writer, and only a regular file. The
- * caller closes the descriptor. Throws `log_gone`, `log_type`, `fds_exhausted`, `state_unusable`.
+ * Opens a log for reading: never through a symlink, never waiting for a FIFO's writer, and only the regular file that was
+ * made for the exec (`inode`, where it is known). What is open is read on, whatever becomes of its name. The caller
+ * closes the descriptor. Throws `log_gone`, `log_type`, `fds_exhausted`, `state_unusable`.
  */
-export function openLog(path: string): number {
+export function openLog(path: string, inode?: number): number {
   let fd: number;
   try {
     fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   } catch (error) {
     throw refusal(path, error);
   }
-  if (fstatSync(fd).isFile()) return fd;
+  const stat = fstatSync(fd);
+  if (stat.isFile() && (inode === undefined || stat.ino === inode)) return fd;
   closeSync(fd);
   throw notTheLog(path);
-}
-
-/** Throws `log_type` when `path` no longer names the open file; a file that was only removed is still readable. */
-export function checkSameFile(path: string, fd: number): void {
-  const now = statSync(path, { throwIfNoEntry: false });
-  const held = fstatSync(fd);
-  if (now && !isSame(now, held)) throw notTheLog(path);
-}
-
-function isSame(a: Stats, b: Stats): boolean {
-  return a.dev === b.dev && a.ino === b.ino;
 }
 
 function notTheLog(path: string): RemoteError {

@@ -46,3 +46,16 @@ export function tailLinesStart(fd: number, lines: number, end: number): number {
   }
   return 0;
 }
+
+/** The start of the line that the byte at `offset` is in; `offset` itself when a line begins there. */
+export function lineStart(fd: number, offset: number): number {
+  const block = Buffer.allocUnsafe(blockBytes);
+  for (let blockEnd = offset; blockEnd > 0; ) {
+    const start = Math.max(0, blockEnd - blockBytes);
+    const read = readSync(fd, block, 0, blockEnd - start, start);
+    const at = block.subarray(0, read).lastIndexOf(newline);
+    if (at >= 0) return start + at + 1;
+    blockEnd = start;
+  }
+  return 0;
+}

@@ -1,0 +1,180 @@
+import { closeSync, fstatSync, readSync, readv } from 'node:fs';
+import {
+  encodeRecord,
+  frameHeaderBytes,
+  maxRecordPayloadBytes,
+  recordHeaderBytes,
+  recordKind,
+  streamId,
+  writeRecordHeader,
+} from '@codex-remote/protocol/wire';
+import type { ExecFolder } from '../exec/folder.ts';
+import { openLog } from './log-file.ts';
+import { lineStart, tailLinesStart } from './tail.ts';
+import { offsetAtTime, TimeSamples } from './time-samples.ts';
+
+/** Where records go: a channel, or what a test puts in its place. Waiting for the promises is the back-pressure. */
+export interface RecordSink {
+  write(bytes: Uint8Array): Promise<void>;
+  writeFrame(frame: Uint8Array): Promise<void>;
+}
+
+/** Which part of one stream. Times first, then the tail within them. */
+export interface StreamSelection {
+  readonly from?: number;
+  readonly tailLines?: number;
+  readonly tailBytes?: number;
+  readonly sinceMs?: number;
+  readonly untilMs?: number;
+}
+
+/** Read by one trip to the thread pool. */
+const framesPerRead = 4;
+
+/** Sends one log of one exec from a position on. Holds a descriptor: the owner closes it. */
+export class StreamReader {
+  readonly #stream: number;
+  readonly #fd: number;
+  readonly #samples: TimeSamples;
+  /** Not beyond this, when there is a limit. */
+  readonly #end: number;
+  #position: number;
+  /** Everything before this has been dated. */
+  #dated = 0;
+  #truncated = false;
+
+  /** Throws `log_gone`, `log_type`, `fds_exhausted`. `inode`: of the file that was made for the exec. */
+  constructor(
+    folder: ExecFolder,
+    name: 'stdout' | 'stderr',
+    select: StreamSelection,
+    inode: number | undefined,
+  ) {
+    this.#stream = streamId[name];
+    this.#fd = openLog(folder.file(name), inode);
+    this.#samples = new TimeSamples(folder.path, this.#stream);
+    try {
+      const range = rangeOf(this.#fd, folder.path, this.#stream, select);
+      this.#position = range.from;
+      this.#end = range.end;
+    } catch (error) {
+      this.close();
+      throw error;
+    }
+  }
+
+  /**
+   * Sends the next piece, of at most `budget` payload bytes; returns how many were sent. 0: nothing more is there now.
+   * Rejects with what the sink rejects with.
+   */
+  async send(sink: RecordSink, budget: number): Promise<number> {
+    const { size, mtimeMs } = fstatSync(this.#fd);
+    const end = Math.min(size, this.#end);
+    if (size < this.#position) return this.#sendTruncated(sink);
+    const wanted = Math.min(end - this.#position, budget, framesPerRead * maxRecordPayloadBytes);
+    if (wanted <= 0) return 0;
+    const frames = framesFor(wanted);
+    const payload = frames.map((frame) => frame.subarray(frameHeaderBytes + recordHeaderBytes));
+    const read = await readAt(this.#fd, payload, this.#position);
+    const start = this.#position;
+    this.#position += read;
+    const times = this.#timesUpTo(this.#position, this.#position === size ? mtimeMs : undefined);
+    if (times) await sink.write(times);
+    let left = read;
+    let offset = start;
+    for (const frame of frames) {
+      const length = Math.min(left, frame.byteLength - frameHeaderBytes - recordHeaderBytes);
+      if (length <= 0) break;
+      writeRecordHeader(frame, frameHeaderBytes, recordKind.data, this.#stream, length, offset);
+      await sink.writeFrame(frame.subarray(0, frameHeaderBytes + recordHeaderBytes + length));
+      offset += length;
+      left -= length;
+    }
+    return read;
+  }
+
+  /** There is more by now, or the file has shrunk. */
+  get hasMore(): boolean {
+    const { size } = fstatSync(this.#fd);
+    return Math.min(size, this.#end) > this.#position || (size < this.#position && !this.#truncated);
+  }
+
+  close(): void {
+    closeSync(this.#fd);
+    this.#samples.close();
+  }
+
+  /**
+   * The samples between what was dated and `offset`, and the first one at or after it. Where there is none yet, the time
+   * of the last write: everything up to the end of the file had been written by then.
+   */
+  #timesUpTo(offset: number, lastWriteMs: number | undefined): Uint8Array | undefined {
+    const records: Uint8Array[] = [];
+    while (this.#dated < offset) {
+      const sample = this.#samples.next();
+      if (!sample) break;
+      if (sample.offset <= this.#dated) continue;
+      this.#dated = sample.offset;
+      records.push(encodeRecord({ kind: 'time', ...sample }));
+    }
+    if (this.#dated < offset && lastWriteMs !== undefined) {
+      this.#dated = offset;
+      records.push(encodeRecord({ kind: 'time', stream: this.#stream, offset, epochMs: lastWriteMs }));
+    }
+    return records.length > 0 ? Buffer.concat(records) : undefined;
+  }
+
+  /** Someone cut the file: said once, and reading goes on where it was when there is more again, never at 0. */
+  async #sendTruncated(sink: RecordSink): Promise<number> {
+    if (this.#truncated) return 0;
+    this.#truncated = true;
+    await sink.write(encodeRecord({ kind: 'gap', stream: this.#stream, offset: this.#position, missing: 0 }));
+    return 0;
+  }
+}
+
+function rangeOf(
+  fd: number,
+  folder: string,
+  stream: number,
+  select: StreamSelection,
+): { from: number; end: number } {
+  const { size, mtimeMs } = fstatSync(fd);
+  const { sinceMs, untilMs } = select;
+  // A line is dated by its end: it belongs to the window when its end does.
+  const limited = untilMs !== undefined && untilMs <= mtimeMs;
+  const end = limited ? lineStart(fd, offsetAtTime(folder, stream, untilMs)) : Number.POSITIVE_INFINITY;
+  const first =
+    sinceMs === undefined
+      ? 0
+      : sinceMs > mtimeMs
+        ? size
+        : lineStart(fd, offsetAtTime(folder, stream, sinceMs));
+  const last = Math.min(size, end);
+  let from = select.from ?? 0;
+  if (select.tailLines !== undefined) from = tailLinesStart(fd, select.tailLines, last);
+  if (select.tailBytes !== undefined) from = Math.max(0, last - select.tailBytes);
+  return { from: Math.max(from, first), end };
+}
+
+function framesFor(bytes: number): Uint8Array[] {
+  const frames: Uint8Array[] = [];
+  for (let left = bytes; left > 0; left -= maxRecordPayloadBytes) {
+    const payload = Math.min(left, maxRecordPayloadBytes);
+    frames.push(Buffer.allocUnsafe(frameHeaderBytes + recordHeaderBytes + payload));
+  }
+  return frames;
+}
+
+/** Smaller than this and a trip to the thread pool costs more than the read. */
+const syncReadBytes = 16 * 1024;
+
+function readAt(fd: number, buffers: Uint8Array[], position: number): Promise<number> {
+  const [only] = buffers;
+  if (only && buffers.length === 1 && only.byteLength <= syncReadBytes) {
+    return Promise.resolve(readSync(fd, only, 0, only.byteLength, position));
+  }
+  return new Promise((resolve, reject) => {
+    readv(fd, buffers, position, (error, read) => (error ? reject(error) : resolve(read)));
+  });
+}

@@ -1,0 +1,114 @@
+import {
+  type ExecReport,
+  type ExecState,
+  isEnded,
+  reportsFromController,
+  reportTailBytes,
+} from '@codex-remote/protocol/schema';
+import { type Channel, RemoteError } from '@codex-remote/protocol/wire';
+import type { ExecStore } from '../exec/store.ts';
+import { parseOrRefuse } from './parse.ts';
+
+/** Payload of one page: a report with both tails fits several times, and a page fits a frame. */
+const pageBytes = 40 * 1024;
+
+/**
+ * `exec.reports`: every exec that runs or is not acknowledged, then each change as it happens, until the channel is over.
+ * The controller's acknowledgements are kept in the execs' folders. Nothing is lost between the two: changes are collected
+ * from before the snapshot on, and a slow controller gets the newest state of each exec, not every state.
+ */
+export async function serveReports(channel: Channel, store: ExecStore): Promise<void> {
+  const changes = new Changes(store);
+  const acks = takeAcks(channel, store);
+  try {
+    await sendPages(channel, store, store.unacknowledgedIds());
+    await channel.send({ snapshot_done: true });
+    void channel.closed.then(() => changes.close());
+    // The controller's END or RESET is the end of the channel.
+    void acks.then(
+      () => changes.close(),
+      () => changes.close(),
+    );
+    for (let ids = await changes.next(); ids; ids = await changes.next())
+      await sendPages(channel, store, ids);
+    await acks;
+    channel.end();
+  } finally {
+    changes.close();
+  }
+}
+
+async function takeAcks(channel: Channel, store: ExecStore): Promise<void> {
+  for await (const item of channel) {
+    if (item.kind !== 'message') throw new RemoteError('protocol_error', 'exec.reports takes no DATA');
+    store.acknowledge(parseOrRefuse(reportsFromController, item.value, 'exec.reports').ack);
+  }
+}
+
+async function sendPages(channel: Channel, store: ExecStore, ids: readonly string[]): Promise<void> {
+  let page: ExecReport[] = [];
+  let bytes = 0;
+  for (const id of ids) {
+    const report = reportOf(store, id);
+    if (!report) continue;
+    const size = sizeOf(report);
+    if (page.length > 0 && bytes + size > pageBytes) {
+      await channel.send({ reports: page });
+      page = [];
+      bytes = 0;
+    }
+    page.push(report);
+    bytes += size;
+  }
+  if (page.length > 0) await channel.send({ reports: page });
+}
+
+/** Tails only once they are final. Undefined when the exec was removed meanwhile. */
+function reportOf(store: ExecStore, id: string): ExecReport | undefined {
+  try {
+    const state = store.get(id);
+    return isEnded(state) ? store.report(id, reportTailBytes) : { state };
+  } catch (error) {
+    if (error instanceof RemoteError && error.code === 'exec_not_found') return undefined;
+    throw error;
+  }
+}
+
+function sizeOf(report: ExecReport): number {
+  const tails = (report.stdout_tail?.bytes.byteLength ?? 0) + (report.stderr_tail?.bytes.byteLength ?? 0);
+  return tails + Buffer.byteLength(JSON.stringify(report.state)) + 256;
+}
+
+/** Ids of execs that have changed and were not yet taken, in the order of their first change. */
+class Changes {
+  readonly #stop: () => void;
+  #ids = new Set<string>();
+  #wake: (() => void) | undefined;
+  #closed = false;
+
+  constructor(store: ExecStore) {
+    this.#stop = store.onChange((state: ExecState) => {
+      this.#ids.add(state.exec_id);
+      this.#wake?.();
+    });
+  }
+
+  /** Waits for changes; undefined when closed. */
+  async next(): Promise<string[] | undefined> {
+    while (this.#ids.size === 0 && !this.#closed) {
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
+    }
+    if (this.#closed) return undefined;
+    const ids = [...this.#ids];
+    this.#ids.clear();
+    return ids;
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#stop();
+    this.#wake?.();
+  }
+}

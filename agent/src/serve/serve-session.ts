@@ -1,0 +1,107 @@
+import { arch, hostname, platform } from 'node:os';
+import { systemClock } from '@codex-remote/platform';
+import { type AgentVerb, agentVerbs, type VerbReply } from '@codex-remote/protocol/schema';
+import { type Channel, type Clock, RemoteError } from '@codex-remote/protocol/wire';
+import type { ExecStore } from '../exec/store.ts';
+import { readLogs } from '../logs/read-logs.ts';
+import { parseOrRefuse } from './parse.ts';
+import { receiveStart } from './receive-start.ts';
+import { serveReports } from './reports.ts';
+
+export interface ServeOptions {
+  readonly store: ExecStore;
+  readonly version: string;
+  /** Ends the agent; called once the reply has gone out. */
+  readonly stop: () => void;
+  readonly clock?: Clock;
+}
+
+type Serve = (channel: Channel, params: unknown) => Promise<void>;
+
+/**
+ * What a session of the agent calls for each channel that the controller opens. A request that fails resets its channel
+ * with the error; the session goes on.
+ */
+export function createHandler(
+  options: ServeOptions,
+): (channel: Channel, verb: string, params: unknown) => Promise<void> {
+  const verbs = verbTable(options);
+  return async (channel, verb, params) => {
+    try {
+      const serve = verbs.get(verb);
+      if (!serve) throw new RemoteError('unknown_verb', `the agent does not know ${verb.slice(0, 64)}`);
+      await serve(channel, params);
+    } catch (error) {
+      channel.reset(RemoteError.from(error));
+    }
+  };
+}
+
+/** A Map, so that no name of a prototype is a verb. */
+function verbTable({ store, version, stop, clock = systemClock }: ServeOptions): ReadonlyMap<string, Serve> {
+  const table: { [Verb in AgentVerb]: Serve } = {
+    'agent.info': (channel) => reply<'agent.info'>(channel, info(store, version)),
+    'agent.stop': async (channel) => {
+      await reply<'agent.stop'>(channel, { running: store.runningIds() });
+      stop();
+    },
+    'exec.start': async (channel, params) => {
+      const { exec_id } = parseOrRefuse(agentVerbs['exec.start'].params, params, 'exec.start');
+      const request = await receiveStart(channel, exec_id, store);
+      await reply<'exec.start'>(channel, await store.start(request));
+    },
+    'exec.get': async (channel, params) => {
+      const { exec_id, tail_bytes } = parseOrRefuse(agentVerbs['exec.get'].params, params, 'exec.get');
+      await reply<'exec.get'>(channel, store.report(exec_id, Math.min(tail_bytes, maxTailBytes)));
+    },
+    'exec.logs': async (channel, params) => {
+      const { exec_id, select } = parseOrRefuse(agentVerbs['exec.logs'].params, params, 'exec.logs');
+      await readLogs({
+        source: store.logSource(exec_id),
+        select,
+        sink: channel,
+        clock,
+        gone: channel.closed,
+      });
+      channel.end();
+    },
+    'exec.cancel': async (channel, params) => {
+      const { exec_id, signal, grace_ms } = parseOrRefuse(
+        agentVerbs['exec.cancel'].params,
+        params,
+        'exec.cancel',
+      );
+      await reply<'exec.cancel'>(channel, await store.cancel(exec_id, signal, grace_ms));
+    },
+    'exec.reports': async (channel, params) => {
+      parseOrRefuse(agentVerbs['exec.reports'].params, params, 'exec.reports');
+      await serveReports(channel, store);
+    },
+  };
+  return new Map(Object.entries(table));
+}
+
+/** Two of these and a state fit one message. */
+const maxTailBytes = 28 * 1024;
+
+async function reply<V extends AgentVerb>(channel: Channel, value: VerbReply<V>): Promise<void> {
+  await channel.send(value);
+  channel.end();
+}
+
+function info(store: ExecStore, version: string): VerbReply<'agent.info'> {
+  const { user, kind } = store.environment;
+  return {
+    agent_version: version,
+    pid: process.pid,
+    shell: user.shell,
+    home: user.home,
+    user: user.name,
+    os: platform(),
+    arch: arch(),
+    hostname: hostname(),
+    running: store.runningIds().length,
+    rss_bytes: process.memoryUsage.rss(),
+    environment: kind,
+  };
+}
