@@ -85,7 +85,8 @@ export class LineSplitter {
   /** Whole lines, each with its newline. */
   #lines(bytes: Uint8Array): void {
     const region = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-    if (isAscii(region)) this.#ascii(region);
+    if (isAscii(region)) this.#text(region, region.toString('latin1'), true);
+    else if (isUtf8(region)) this.#text(region, region.toString('utf8'), false);
     else {
       for (let at = 0; at < region.byteLength; ) {
         const newline = region.indexOf(10, at);
@@ -95,24 +96,21 @@ export class LineSplitter {
     }
   }
 
-  /** The quick way: one decoding, then characters are bytes. */
-  #ascii(region: Buffer): void {
-    const text = region.toString('latin1');
-    let offset = this.#offset;
+  /** The quick way: one decoding for all lines. In ASCII a character is a byte, else newlines are looked for in both. */
+  #text(region: Buffer, text: string, ascii: boolean): void {
+    let byte = 0;
     for (let at = 0; at < text.length; ) {
       const newline = text.indexOf('\n', at);
-      if (newline - at > maxPieceBytes) {
-        this.#offset = offset;
-        this.#line(region.subarray(at, newline));
-        offset = this.#offset;
-      } else {
-        const next = offset + (newline + 1 - at);
-        this.#sink.piece(text.slice(at, newline), offset, next, false);
-        offset = next;
+      const end = ascii ? newline : region.indexOf(10, byte);
+      if (end - byte > maxPieceBytes) this.#line(region.subarray(byte, end));
+      else {
+        const offset = this.#offset;
+        this.#offset += end + 1 - byte;
+        this.#sink.piece(text.slice(at, newline), offset, this.#offset, false);
       }
       at = newline + 1;
+      byte = end + 1;
     }
-    this.#offset = offset;
   }
 
   /** One line without its newline, of any length. */

@@ -1,6 +1,6 @@
 import { Args, Flags, type Interfaces, Command as OclifCommand } from '@oclif/core';
 import type { Shell } from '../shell.ts';
-import { type BoundValues, bindWords, flagsOf } from '../table/bind.ts';
+import { type BoundValues, bindWords, checkWhole, flagsOf } from '../table/bind.ts';
 import type { Command } from '../table/command.ts';
 import type { Flag } from '../table/flag.ts';
 import { unguarded } from './argv.ts';
@@ -21,19 +21,21 @@ export function setBeside(given: Beside): void {
 }
 
 /** One oclif class a command, by its id `noun:verb`. */
-export function classesOf(commands: readonly Command[]): CommandClasses {
-  return Object.fromEntries(commands.map((command) => [command.name.replace(' ', ':'), classOf(command)]));
+export function classesOf(commands: readonly Command[], now: () => number = Date.now): CommandClasses {
+  return Object.fromEntries(
+    commands.map((command) => [command.name.replace(' ', ':'), classOf(command, now)]),
+  );
 }
 
-function classOf(command: Command): typeof OclifCommand {
+function classOf(command: Command, now: () => number): typeof OclifCommand {
   class TableCommand extends OclifCommand {
     static override summary = command.summary;
-    static override flags = oclifFlags(command);
+    static override flags = oclifFlags(command, now);
     static override args = oclifArgs(command);
 
     async run(): Promise<number> {
-      const values = valuesOf(command, await this.parse(TableCommand), Date.now());
       if (beside === undefined) throw new Error(`${command.name} was run without its output`);
+      const values = valuesOf(command, await this.parse(TableCommand), beside.argv, now());
       return beside.shell.perform(command, values, beside.argv);
     }
 
@@ -45,20 +47,20 @@ function classOf(command: Command): typeof OclifCommand {
   return TableCommand as unknown as typeof OclifCommand;
 }
 
-function oclifFlags(command: Command): Interfaces.FlagInput {
+function oclifFlags(command: Command, now: () => number): Interfaces.FlagInput {
   return Object.fromEntries(
-    Object.entries(flagsOf(command)).map(([name, flag]) => [name, oclifFlag(name, flag)]),
+    Object.entries(flagsOf(command)).map(([name, flag]) => [name, oclifFlag(name, flag, now)]),
   );
 }
 
-function oclifFlag(name: string, flag: Flag): Interfaces.Flag<unknown> {
+function oclifFlag(name: string, flag: Flag, now: () => number): Interfaces.Flag<unknown> {
   const common = {
     summary: flag.summary,
     aliases: [...(flag.aliases ?? [])],
     ...(flag.char === undefined ? {} : { char: flag.char as Interfaces.AlphabetLowercase }),
   };
   if (flag.kind === 'switch') return Flags.boolean(common);
-  const parse = async (input: string) => flag.read(unguarded(input), { flag: `--${name}`, now: Date.now() });
+  const parse = async (input: string) => flag.read(unguarded(input), { flag: `--${name}`, now: now() });
   const once = Flags.custom<unknown>({ ...common, helpValue: flag.value, parse })();
   return flag.kind === 'many' ? { ...once, multiple: true, multipleNonGreedy: true } : once;
 }
@@ -76,6 +78,7 @@ function oclifArgs({ positional, flags }: Command): Interfaces.ArgInput {
 export function valuesOf(
   command: Command,
   { flags, args }: { flags: Record<string, unknown>; args: Record<string, unknown> },
+  argv: readonly string[] | undefined,
   now: number,
 ): BoundValues {
   const values = Object.fromEntries(
@@ -85,5 +88,6 @@ export function valuesOf(
     .flat()
     .filter((word) => typeof word === 'string');
   bindWords(command, values, words.map(unguarded), now);
+  checkWhole(command, values, argv);
   return values;
 }

@@ -33,11 +33,21 @@ export function bind(spec: CommandSpec, tokens: Tokens, rest: readonly string[],
     typedAs.set(name, typed);
   }
   bindWords(spec, values, rest, now);
-  if (tokens.argv !== undefined && !spec.takesArgv) throw usage(spec, `${spec.name} takes nothing after --`);
-  const outputs = (['json', 'human', 'raw', 'brief'] as const).filter((mode) => values[mode] === true);
-  const [first, second] = outputs;
-  if (second !== undefined) throw usage(spec, `--${first} and --${second} exclude each other`);
+  checkWhole(spec, values, tokens.argv);
   return values;
+}
+
+/** What no flag can tell alone. Throws `usage`. */
+export function checkWhole(
+  spec: CommandSpec,
+  values: BoundValues,
+  argv: readonly string[] | undefined,
+): void {
+  if (argv !== undefined && !spec.takesArgv) throw usage(spec, `${spec.name} takes nothing after --`);
+  const [first, second] = (['json', 'human', 'raw', 'brief'] as const).filter(
+    (mode) => values[mode] === true,
+  );
+  if (second !== undefined) throw usage(spec, `--${first} and --${second} exclude each other`);
 }
 
 /** Adds the words after the verb to `values`. Throws `usage`. */

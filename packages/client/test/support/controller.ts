@@ -67,7 +67,10 @@ export class StandInController {
 
   /** Goes away at once, as with kill -9; jobs go on. */
   async away(): Promise<void> {
-    const closed = new Promise((resolve) => this.#server?.close(resolve));
+    const server = this.#server;
+    if (server === undefined) return;
+    this.#server = undefined;
+    const closed = new Promise((resolve) => server.close(resolve));
     this.cut();
     await closed;
   }

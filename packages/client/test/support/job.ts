@@ -17,7 +17,7 @@ export class Job {
     const [program = 'sh', ...args] =
       command.kind === 'argv'
         ? command.argv
-        : ['bash', '-c', command.kind === 'cmd' ? command.cmd : script.toString()];
+        : ['bash', '--norc', '-c', command.kind === 'cmd' ? command.cmd : script.toString()];
     this.#child = spawn(program, args, {
       env: { PATH: process.env.PATH, ...spec.env },
       stdio: ['pipe', 'pipe', 'pipe'],

@@ -1,0 +1,194 @@
+import { execIdPattern, namePattern } from '@codex-remote/protocol/schema';
+import { RemoteError } from '@codex-remote/protocol/wire';
+import { Parser } from '@oclif/core';
+import { expect, test } from 'vitest';
+import { commands, table } from '../src/commands/all.ts';
+import { oclifArgv } from '../src/oclif/argv.ts';
+import { classesOf, valuesOf } from '../src/oclif/classes.ts';
+import type { Flag } from '../src/table/flag.ts';
+import { execIdRule, machineNameRule } from '../src/table/names.ts';
+
+const now = Date.parse('2026-01-02T00:00:00Z');
+const classes = classesOf(commands, () => now);
+
+/** A command line in words; `"` groups, as a shell does. */
+function words(line: string): string[] {
+  return [...line.matchAll(/"([^"]*)"|(\S+)/g)].map(([, quoted, plain]) => quoted ?? plain ?? '');
+}
+
+type Result = { command: string; values: unknown; argv: unknown } | { usage: true };
+
+function quick(args: readonly string[]): Result {
+  try {
+    const parsed = table.parse(table.tokenize(args), now);
+    if (parsed.kind === 'help') throw new Error('help');
+    return { command: parsed.command.name, values: comparable(parsed.values), argv: parsed.argv };
+  } catch (error) {
+    if (error instanceof RemoteError && error.code === 'usage') return { usage: true };
+    throw error;
+  }
+}
+
+async function byOclif(args: readonly string[]): Promise<Result> {
+  const tokens = table.tokenize(args);
+  const found = table.find(tokens.words);
+  if (found === undefined) return { usage: true };
+  const { flags, args: oclifArgs } = classes[found.command.name.replace(' ', ':')] ?? {};
+  if (flags === undefined || oclifArgs === undefined) throw new Error(`no class for ${found.command.name}`);
+  try {
+    const output = await Parser.parse(oclifArgv(tokens, found.command), {
+      flags,
+      args: oclifArgs,
+      strict: true,
+    });
+    return {
+      command: found.command.name,
+      values: comparable(valuesOf(found.command, output, tokens.argv, now)),
+      argv: tokens.argv,
+    };
+  } catch (error) {
+    const ours = error instanceof RemoteError && error.code === 'usage';
+    if (ours || (error instanceof Error && 'oclif' in error)) return { usage: true };
+    throw error;
+  }
+}
+
+/** Key order and the moment of parsing do not matter. */
+function comparable(values: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  const sorted = Object.entries(values).sort(([a], [b]) => (a < b ? -1 : 1));
+  return Object.fromEntries(
+    sorted.map(([name, value]) => [name, value instanceof RegExp ? String(value) : value]),
+  );
+}
+
+const corpus = [
+  'exec run -m box --cmd ls',
+  'exec run --machine box --cmd "ls -l"',
+  'exec run --machine=box --cmd=ls',
+  'exec run -mbox --cmd ls',
+  'exec run -m=box --cmd ls',
+  '-m box exec run --cmd ls',
+  'exec -m box run --cmd ls',
+  '--json exec --brief run',
+  'exec run -m box -- ls -la --json -m other',
+  'exec run -m box -- -- a',
+  'exec run -m box --',
+  'exec run -m box --cmd --json',
+  'exec run -m box --cmd=--json',
+  'exec run -m box --cmd "--env"',
+  'exec run -m box --cmd ""',
+  'exec run -m box --cmd "a=b c=d"',
+  'exec run -m box --cmd=a=b=c',
+  'exec run -m box --env A=1 --env B=2 --env A=1 --cmd env',
+  'exec run -m box --env A=1 B=2 --cmd env',
+  'exec run -m box --timeout 10m --max-wait 50s --connect-wait 0 --cmd ls',
+  'exec run -m box --timeout 10 --cmd ls',
+  'exec run -m box --timeout 1h30m --cmd ls',
+  'exec run -m box --timeout -5s --cmd ls',
+  'exec run -m box --timeout',
+  'exec run -m box -m box --cmd ls',
+  'exec run -m box --merge --merge --cmd ls',
+  'exec run -m box --merge=yes --cmd ls',
+  'exec run -m box --no-merge --cmd ls',
+  'exec run -m Box --cmd ls',
+  'exec run -m box --cmd ls stray',
+  'exec run -m box --script - --stdin -',
+  'exec run -m box --script -',
+  'exec run -x box',
+  'exec run --unknown',
+  'exec run --unknown=1 -m box',
+  'exec result abc',
+  'exec result --id abc',
+  'exec result abc --id abc',
+  'exec result abc --id def',
+  'exec result abc def',
+  'exec result --id ABC',
+  'exec result abc --tail 5',
+  'exec result abc --tail-lines 5',
+  'exec result abc --tail-lines 5 --tail 6',
+  'exec result abc --tail-lines 0',
+  'exec result abc --tail-lines -1',
+  'exec logs abc --stream stdout --tail 2000',
+  'exec logs abc --stream out',
+  'exec logs abc --since 10m --until 2026-01-01T00:00:00Z --grep "err.*r"',
+  'exec logs abc --grep "("',
+  'exec logs abc --from 0 --max-bytes 64K --follow',
+  'exec wait a b c --any',
+  'exec wait --id a --id b c',
+  'exec wait c --id a --id b',
+  'exec watch a --cursor v1.0.0.a',
+  'exec cancel a --signal INT --grace 0',
+  'exec cancel a --signal HUP',
+  'exec list --status running,queued --status lost --limit 5 -m box --session current',
+  'exec list extra',
+  'machine list',
+  'machine add gpu --ssh me@192.0.2.7:2222 --agent-home /srv/x',
+  'machine up gpu --accept-host-key SHA256:abc+/= --transport system --bridge --system-node',
+  'machine up --ssh "" gpu',
+  'machine check gpu --exit-code',
+  'machine down gpu --purge',
+  'machine -m gpu show',
+  'controller status',
+  'controller logs --tail 3',
+  'controller status -- x',
+  'version',
+  'version --json --human',
+  'exec nothing',
+  'nothing at all',
+];
+
+test.each(corpus)('both parsers agree: %s', async (line) => {
+  const args = words(line);
+  expect(await byOclif(args)).toEqual(quick(args));
+});
+
+test('the corpus meets every command, and both answers', () => {
+  const results = corpus.map((line) => quick(words(line)));
+  const met = new Set(results.flatMap((result) => ('command' in result ? [result.command] : [])));
+  const quiet = ['exec start', 'machine remove', 'controller start', 'controller stop'];
+  expect([...met].sort()).toEqual(
+    commands
+      .map(({ name }) => name)
+      .filter((name) => !quiet.includes(name))
+      .sort(),
+  );
+});
+
+test('an argument vector after -- is exact, whatever it holds', () => {
+  const printable = Array.from({ length: 95 }, (_, index) => String.fromCharCode(32 + index));
+  const argv = ['b', 'a', 'b', '--json', '-m', '--', '', ' ', "it's", '"q"', '\n', ...printable];
+  const parsed = quick(['exec', 'run', '-m', 'box', '--', ...argv]);
+  expect('argv' in parsed && parsed.argv).toEqual(argv);
+});
+
+test('a flag has one arity over all commands, and its letters and aliases mean one flag', () => {
+  const kinds = new Map<string, string>();
+  for (const command of commands) {
+    for (const [name, flag] of Object.entries<Flag>(command.flags)) {
+      for (const written of [
+        name,
+        ...(flag.aliases ?? []),
+        ...(flag.char === undefined ? [] : [`-${flag.char}`]),
+      ]) {
+        const meaning = `${name} ${flag.kind === 'switch' ? 'switch' : 'value'}`;
+        expect(kinds.get(written) ?? meaning, `${command.name} --${written}`).toBe(meaning);
+        kinds.set(written, meaning);
+      }
+    }
+  }
+});
+
+test.each([
+  ['exec rnu', 'exec run'],
+  ['exce run', 'exec'],
+  ['machin list', 'machine'],
+  ['exec run --cdm ls', '--cmd'],
+  ['exec run --timout 5s', '--timeout'],
+  ['exec logs x --tial 4', '--tail'],
+])('%s suggests %s', (line, suggestion) => {
+  expect(() => table.parse(table.tokenize(words(line)), now)).toThrow(suggestion);
+});
+
+test('the names are those of the schema', () => {
+  expect([String(execIdRule), String(machineNameRule)]).toEqual([String(execIdPattern), String(namePattern)]);
+});

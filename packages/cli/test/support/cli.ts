@@ -1,0 +1,89 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { copyFileSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { buildSync } from 'esbuild';
+import { afterAll } from 'vitest';
+
+const sources = join(import.meta.dirname, '../../src');
+const launcher = join(import.meta.dirname, '../../bin/codex-remote');
+
+/** The package as it is installed: launcher and both bundles, without a node_modules beside it. Removed after the file. */
+export function installedCli(): string {
+  const root = mkdtempSync(join(tmpdir(), 'cr-cli-'));
+  afterAll(() => rmSync(root, { recursive: true, force: true }));
+  mkdirSync(join(root, 'bin'));
+  copyFileSync(launcher, join(root, 'bin/codex-remote'));
+  const common = {
+    bundle: true,
+    platform: 'node',
+    format: 'cjs',
+    target: 'node24',
+    logLevel: 'error',
+  } as const;
+  for (const [source, bundle] of [
+    ['main.ts', 'cli.cjs'],
+    ['oclif/main.ts', 'oclif.cjs'],
+  ] as const) {
+    buildSync({ ...common, entryPoints: [join(sources, source)], outfile: join(root, 'dist', bundle) });
+  }
+  return root;
+}
+
+export interface Ran {
+  readonly status: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+  /** stdout as JSON, a value a line. */
+  readonly json: Record<string, unknown>[];
+}
+
+export interface RunOptions {
+  readonly home: string;
+  readonly env?: Readonly<Record<string, string>>;
+  readonly cwd?: string;
+  /** What the CLI's stdin holds; absent = a pipe that stays open, so that reading it would hang. */
+  readonly input?: string | Uint8Array;
+  readonly onChild?: (child: ChildProcess) => void;
+}
+
+/** Starts the bundle with a clean environment. The caller ends it, or it ends by itself. */
+export function startCli(
+  root: string,
+  args: readonly string[],
+  { home, env, cwd }: RunOptions,
+): ChildProcess {
+  const clean = { PATH: process.env.PATH ?? '', HOME: home, CODEX_REMOTE_HOME: home, ...env };
+  return spawn(process.execPath, [join(root, 'dist/cli.cjs'), ...args], {
+    env: clean,
+    stdio: ['pipe', 'pipe', 'pipe'],
+    ...(cwd === undefined ? {} : { cwd }),
+  });
+}
+
+export function runCli(root: string, args: readonly string[], options: RunOptions): Promise<Ran> {
+  const child = startCli(root, args, options);
+  options.onChild?.(child);
+  if (options.input !== undefined) child.stdin?.end(options.input);
+  const pieces = { stdout: [] as Buffer[], stderr: [] as Buffer[] };
+  child.stdout?.on('data', (chunk: Buffer) => pieces.stdout.push(chunk));
+  child.stderr?.on('data', (chunk: Buffer) => pieces.stderr.push(chunk));
+  child.stdin?.on('error', () => {});
+  return new Promise((resolve, reject) => {
+    child.once('error', reject);
+    child.once('close', (status) => {
+      const stdout = Buffer.concat(pieces.stdout).toString();
+      resolve({ status, stdout, stderr: Buffer.concat(pieces.stderr).toString(), json: jsonLines(stdout) });
+    });
+  });
+}
+
+function jsonLines(text: string): Record<string, unknown>[] {
+  return text.split('\n').flatMap((line) => {
+    try {
+      return line === '' ? [] : [JSON.parse(line)];
+    } catch {
+      return [];
+    }
+  });
+}
