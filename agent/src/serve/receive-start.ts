@@ -50,8 +50,7 @@ class StartBody {
     }
     this.#stream = stream;
     if (stream === streamId.spec) return this.#takeSpec(offset, bytes);
-    const spool =
-      stream === streamId.script ? (this.#script ??= await this.#store.spool()) : await this.#takeStdin();
+    const spool = await (stream === streamId.script ? this.#scriptSpool() : this.#stdinSpool());
     if (offset !== spool.bytes) throw new RemoteError('protocol_error', 'a stream of exec.start has a gap');
     await spool.write(bytes);
   }
@@ -60,8 +59,8 @@ class StartBody {
     const spec = parseSpec(Buffer.concat(this.#spec));
     if (spec.exec_id !== execId) throw new RemoteError('protocol_error', 'exec.start names two exec ids');
     // An empty script or stdin has no record.
-    if (spec.command.kind === 'script') this.#script ??= await this.#store.spool();
-    if (spec.stdin) this.#stdin ??= await this.#store.spool();
+    if (spec.command.kind === 'script') await this.#scriptSpool();
+    if (spec.stdin) await this.#stdinSpool();
     if ((spec.command.kind !== 'script' && this.#script) || (!spec.stdin && this.#stdin)) {
       throw new RemoteError('protocol_error', 'exec.start has a stream that its spec does not announce');
     }
@@ -84,7 +83,12 @@ class StartBody {
     this.#spec.push(bytes.slice());
   }
 
-  async #takeStdin(): Promise<Spool> {
+  async #scriptSpool(): Promise<Spool> {
+    this.#script ??= await this.#store.spool();
+    return this.#script;
+  }
+
+  async #stdinSpool(): Promise<Spool> {
     this.#stdin ??= await this.#store.spool();
     return this.#stdin;
   }
