@@ -25,8 +25,8 @@ export interface ReadLogsOptions {
 const pollMs = 1_000;
 
 /**
- * Sends what was selected: data, time and gap records in offset order per stream, the streams taking turns, and last the
- * event `{ended}`: the verdict, or null when the exec still runs or a limit cut. Memory does not depend on the logs: the
+ * Sends what was selected: first where each stream begins, then data, time and gap records in offset order per stream, the
+ * streams taking turns, and last the event `{ended}`: the verdict, or null when the exec still runs or a limit cut. Memory does not depend on the logs: the
  * sink's back-pressure stops the reading. Throws `log_gone`, `log_type`, and what the sink rejects with.
  */
 export async function readLogs(options: ReadLogsOptions): Promise<void> {
@@ -34,6 +34,7 @@ export async function readLogs(options: ReadLogsOptions): Promise<void> {
   const readers = openReaders(source.folder, select);
   const wake = new Wake(options);
   try {
+    await sink.write(Buffer.concat(readers.map((reader) => reader.beginning())));
     let budget = select.max_bytes ?? Number.POSITIVE_INFINITY;
     for (;;) {
       // Before the reading: what an exec wrote before its end is read after it.

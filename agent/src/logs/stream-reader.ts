@@ -63,6 +63,16 @@ export class StreamReader {
     }
   }
 
+  /** A data record of no bytes: where this stream begins. A reader that knows it can resume by offset from here on. */
+  beginning(): Uint8Array {
+    return encodeRecord({
+      kind: 'data',
+      stream: this.#stream,
+      offset: this.#position,
+      bytes: new Uint8Array(0),
+    });
+  }
+
   /**
    * Sends the next piece, of at most `budget` payload bytes; returns how many were sent. 0: nothing more is there now.
    * Rejects with what the sink rejects with.

@@ -36,6 +36,12 @@ export async function relayLogs(options: RelayOptions): Promise<Relayed> {
   let waitMs = options.firstWaitMs;
   for (;;) {
     const session = await link.session(waitMs, signal);
+    // It may have ended while we were told of it; its link then waits for the next one.
+    if (session.ended) {
+      waitMs = resumeWaitMs;
+      continue;
+    }
+    position.restart();
     const channel = session.open('exec.logs', { exec_id: execId, select: position.selection() });
     const withdraw = (): void => channel.reset(new RemoteError('cancelled', 'the reader went away'));
     signal.addEventListener('abort', withdraw);
@@ -45,12 +51,9 @@ export async function relayLogs(options: RelayOptions): Promise<Relayed> {
         if (!item)
           throw new RemoteError('stream_cut', `the log stream of ${execId} ended without its last record`);
         if (item.kind !== 'data') throw new RemoteError('protocol_error', 'a log stream carries data only');
-        const ended = position.advance(item.bytes);
-        if (ended !== undefined) {
-          if (ended.before.byteLength > 0) await options.write(ended.before);
-          return { ended: ended.state, reachedEnd: ended.state !== null && position.covers(ended.state) };
-        }
-        await options.write(item.bytes);
+        const { records, end } = position.advance(item.bytes);
+        if (records.byteLength > 0) await options.write(records);
+        if (end) return { ended: end.state, reachedEnd: end.state !== null && position.covers(end.state) };
       }
     } catch (error) {
       const failure = RemoteError.from(error);
@@ -68,6 +71,7 @@ class LogPosition {
   readonly #select: LogSelection;
   readonly #next = new Map<number, number>();
   #bytes = 0;
+  #rest: Uint8Array = new Uint8Array(0);
 
   constructor(select: LogSelection) {
     this.#select = select;
@@ -93,19 +97,21 @@ class LogPosition {
     );
   }
 
-  /** A frame of an agent holds whole records. The last one is the event; what precedes it in the frame comes back as `before`. */
-  advance(frame: Uint8Array): { before: Uint8Array; state: ExecState | null } | undefined {
-    const parser = new RecordParser();
+  /** A new connection: what was half received of the last one comes again. */
+  restart(): void {
+    this.#rest = new Uint8Array(0);
+  }
+
+  /**
+   * Takes bytes in any pieces. Gives the whole records in them, and at the last record, the event, the state in it; a part
+   * of a record stays here, so that what is passed on never ends inside of one.
+   */
+  advance(chunk: Uint8Array): { records: Uint8Array; end?: { state: ExecState | null } } {
+    const bytes = this.#rest.byteLength === 0 ? chunk : Buffer.concat([this.#rest, chunk]);
     let passed = 0;
-    for (const record of parser.push(frame)) {
+    for (const record of new RecordParser().push(bytes)) {
       if (record.kind === 'event') {
-        const event = endEvent.safeParse(record.value);
-        if (!event.success)
-          throw new RemoteError(
-            'protocol_error',
-            'the last record of a log stream has not the expected shape',
-          );
-        return { before: frame.subarray(0, passed), state: event.data.ended };
+        return { records: bytes.subarray(0, passed), end: { state: endOf(record.value) } };
       }
       if (record.kind === 'data') {
         this.#next.set(record.stream, record.offset + record.bytes.byteLength);
@@ -116,8 +122,13 @@ class LogPosition {
         passed += recordHeaderBytes + 8;
       }
     }
-    if (!parser.atBoundary)
-      throw new RemoteError('protocol_error', 'a log frame does not hold whole records');
-    return undefined;
+    this.#rest = bytes.subarray(passed);
+    return { records: bytes.subarray(0, passed) };
   }
+}
+
+function endOf(value: unknown): ExecState | null {
+  const event = endEvent.safeParse(value);
+  if (event.success) return event.data.ended;
+  throw new RemoteError('protocol_error', 'the last record of a log stream has not the expected shape');
 }

@@ -3,7 +3,10 @@
  * below the programs; must not import controller or agent (their tests import it).
  */
 export { BlackholePort } from './blackhole-port.ts';
+export { Cli, type CliOptions, type CliResult, cliProgram } from './cli.ts';
 export { LoginUser, type LoginUserOptions } from './login-user.ts';
 export { answering, KeyAgent, type KeyPair, type KeyType, makeKey } from './ssh-keys.ts';
 export { SshLab, type SshLabOptions } from './ssh-lab.ts';
 export { freePort, Sshd, type SshdOptions } from './sshd.ts';
+export { waitFor } from './wait-for.ts';
+export { TcpProxy } from './tcp-proxy.ts';

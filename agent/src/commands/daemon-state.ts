@@ -1,0 +1,27 @@
+import { readFileSync } from 'node:fs';
+import { ProcessTable } from '@codex-remote/platform';
+import { z } from 'zod';
+import type { AgentHome } from '../home.ts';
+
+/** `agent.json`: what a daemon says of itself once it serves. */
+const daemonState = z.object({
+  pid: z.number().int().positive(),
+  /** Clock ticks after boot (proc(5), field 22): tells the process from a later one of the same pid. */
+  start: z.number().int(),
+  version: z.string(),
+  /** Path of the bundle it runs. */
+  bundle: z.string(),
+  started_at: z.string(),
+});
+export type DaemonState = z.infer<typeof daemonState>;
+
+/** The daemon that runs now and is provably the one that wrote its state, or undefined. */
+export function runningDaemon(home: AgentHome): DaemonState | undefined {
+  let state: DaemonState;
+  try {
+    state = daemonState.parse(JSON.parse(readFileSync(home.daemon, 'utf8')));
+  } catch {
+    return undefined;
+  }
+  return new ProcessTable().isAlive(state) ? state : undefined;
+}

@@ -1,0 +1,66 @@
+import { dirname, isAbsolute, join } from 'node:path';
+import {
+  hostId,
+  loadOrCreateIdentity,
+  makePrivateDir,
+  ProcessTable,
+  shortSocketFolder,
+  writeDurableSync,
+} from '@codex-remote/platform';
+import { type AgentConfig, agentEndpoint, machineName } from '@codex-remote/protocol/schema';
+import { z } from 'zod';
+import { agentHome } from '../home.ts';
+
+const request = z.strictObject({
+  base: z.string().refine(isAbsolute, 'absolute'),
+  machine: machineName,
+  controller_id: z.string().regex(/^[a-z0-9]{8,64}$/),
+  controller_key: z.string().length(43),
+  /** `tunnel`: sockets that appear in the run folder. */
+  endpoints: z.union([z.literal('tunnel'), z.array(agentEndpoint).min(1)]),
+});
+
+export interface InitAnswer {
+  readonly home: string;
+  readonly run_dir: string;
+  readonly host_id: string;
+  readonly boot_id: string;
+  readonly agent_key: string;
+  readonly version: string;
+}
+
+/**
+ * Makes the agent's home on this host and its key, writes its config, and says what the controller has to know. The
+ * private key is made here and stays here. Safe to repeat: a key that exists is kept.
+ */
+export function initAgent(input: unknown, version: string): InitAnswer {
+  const wanted = request.parse(input);
+  const host = hostId();
+  const home = agentHome(join(wanted.base, host, wanted.controller_id));
+  for (const dir of [wanted.base, join(wanted.base, host), home.path, home.execs]) makePrivateDir(dir);
+  const runDir = shortSocketFolder(join(home.path, 'run'), process.getuid?.() ?? 0);
+  makeSocketFolder(runDir);
+  const config: AgentConfig = {
+    version: 1,
+    machine: wanted.machine,
+    controller_id: wanted.controller_id,
+    controller_key: wanted.controller_key,
+    host_id: host,
+    endpoints: wanted.endpoints === 'tunnel' ? [{ kind: 'tunnel', dir: runDir }] : wanted.endpoints,
+  };
+  writeDurableSync(home.config, `${JSON.stringify(config, undefined, 2)}\n`);
+  return {
+    home: home.path,
+    run_dir: runDir,
+    host_id: host,
+    boot_id: new ProcessTable().bootId(),
+    agent_key: loadOrCreateIdentity(home.key).publicKey,
+    version,
+  };
+}
+
+/** The run folder, and where it is the short one under /tmp its parent too: ours alone, or we refuse. */
+function makeSocketFolder(path: string): void {
+  if (path.startsWith('/tmp/')) makePrivateDir(dirname(path));
+  makePrivateDir(path);
+}

@@ -1,0 +1,24 @@
+import { rmSync } from 'node:fs';
+import { RemoteError } from '@codex-remote/protocol/wire';
+import { type AgentHome, readAgentConfig } from '../home.ts';
+import { runningExecs } from './running-execs.ts';
+
+/** Removes the home of an agent that was stopped, logs and records included. Throws `conflict` while execs run. */
+export async function purgeHome(home: AgentHome): Promise<boolean> {
+  const running = runningExecs(home);
+  if (running.length > 0) {
+    throw new RemoteError(
+      'conflict',
+      `conflict: ${running.length} execs still run: ${running.slice(0, 10).join(', ')}`,
+      {
+        hint: 'wait for them or cancel them, then repeat with --purge',
+        facts: { running: running.slice(0, 100) },
+      },
+    );
+  }
+  for (const endpoint of readAgentConfig(home).endpoints) {
+    if (endpoint.kind === 'tunnel') rmSync(endpoint.dir, { recursive: true, force: true });
+  }
+  rmSync(home.path, { recursive: true, force: true });
+  return true;
+}

@@ -1,0 +1,168 @@
+import { createHash } from 'node:crypto';
+import { connect as connectNet } from 'node:net';
+import type { Duplex } from 'node:stream';
+import { connect as connectTls, type TLSSocket } from 'node:tls';
+import { WsTransport, webSocketLimits, webSocketProtocol, zeroMask } from '@codex-remote/platform';
+import type { AgentEndpoint, TransportKind } from '@codex-remote/protocol/schema';
+import { RemoteError } from '@codex-remote/protocol/wire';
+import { WebSocket } from 'ws';
+
+/** One place to dial: an endpoint with its tunnel sockets spelled out. */
+export type DialTarget =
+  | { kind: 'unix'; path: string }
+  | { kind: 'ws'; url: string }
+  | Extract<AgentEndpoint, { kind: 'wss' }>;
+
+export interface Dialled {
+  readonly transport: WsTransport;
+  readonly kind: TransportKind;
+  /** TLS exporter (RFC 8446 §7.5) that binds the handshake to this connection; empty without TLS. */
+  readonly exporter: Uint8Array;
+}
+
+/** From the first packet to the upgrade's answer. */
+const dialMs = 10_000;
+const exporterLabel = 'EXPORTER-codex-remote-session-auth';
+
+/**
+ * Opens a WebSocket. The caller owns the transport from then on. Redirects are not followed, other answers than 101
+ * destroy the socket. Throws `connection_reset` or `unauthorized` (a certificate that is not the pinned one).
+ */
+export async function dial(target: DialTarget, signal: AbortSignal): Promise<Dialled> {
+  switch (target.kind) {
+    case 'unix':
+      return {
+        ...(await upgrade(() => connectNet({ path: target.path }), true, signal)),
+        kind: 'unix',
+        exporter: new Uint8Array(0),
+      };
+    case 'ws': {
+      const url = new URL(target.url);
+      requireLoopback(url);
+      const open = () => connectNet({ host: bareHost(url), port: Number(url.port || 80), noDelay: true });
+      return { ...(await upgrade(open, false, signal)), kind: 'ws', exporter: new Uint8Array(0) };
+    }
+    case 'wss': {
+      const socket = await openPinned(target, signal);
+      const exporter = socket.exportKeyingMaterial(32, exporterLabel, Buffer.alloc(0));
+      return { ...(await upgrade(() => socket, true, signal)), kind: 'wss', exporter };
+    }
+  }
+}
+
+function upgrade(
+  open: () => Duplex,
+  trustedLink: boolean,
+  signal: AbortSignal,
+): Promise<{ transport: WsTransport }> {
+  return new Promise((resolve, reject) => {
+    const ws = new WebSocket('ws://controller/v1/agent', webSocketProtocol, {
+      ...webSocketLimits,
+      createConnection: open,
+      followRedirects: false,
+      handshakeTimeout: dialMs,
+      ...(trustedLink ? { generateMask: zeroMask } : {}),
+    });
+    let transport: WsTransport | undefined;
+    const abort = (): void => ws.terminate();
+    const settle = (): void => {
+      signal.removeEventListener('abort', abort);
+      ws.off('error', onError);
+    };
+    const onError = (error: Error): void => {
+      settle();
+      reject(
+        new RemoteError(
+          'connection_reset',
+          `the controller could not be dialled: ${error.message}`,
+          {},
+          error,
+        ),
+      );
+    };
+    ws.on('error', onError);
+    // The transport listens before the first frame can arrive: ws emits 'upgrade' ahead of it.
+    ws.once('upgrade', (response) => {
+      transport = new WsTransport(ws, response.socket);
+    });
+    ws.once('open', () => {
+      settle();
+      if (transport) resolve({ transport });
+      else reject(new RemoteError('internal', 'ws opened without an upgrade'));
+    });
+    if (signal.aborted) abort();
+    else signal.addEventListener('abort', abort);
+  });
+}
+
+/**
+ * TLS 1.3 to a controller whose certificate we were given. The pin is compared after `secureConnect` and before any byte
+ * of ours: Node skips `checkServerIdentity` on resumed sessions, so no session is ever resumed either.
+ */
+function openPinned(
+  target: Extract<AgentEndpoint, { kind: 'wss' }>,
+  signal: AbortSignal,
+): Promise<TLSSocket> {
+  const url = new URL(target.url);
+  return new Promise((resolve, reject) => {
+    const socket = connectTls({
+      host: bareHost(url),
+      port: Number(url.port || 443),
+      ca: target.certificates,
+      minVersion: 'TLSv1.3',
+      session: undefined,
+      // The name in the URL may be any address of the controller; the key is what identifies it.
+      checkServerIdentity: () => undefined,
+    });
+    socket.setNoDelay(true);
+    socket.setTimeout(dialMs, () => socket.destroy(new Error('timeout')));
+    const abort = (): void => {
+      socket.destroy(new Error('aborted'));
+    };
+    signal.addEventListener('abort', abort);
+    const fail = (error: RemoteError): void => {
+      signal.removeEventListener('abort', abort);
+      socket.destroy();
+      reject(error);
+    };
+    socket.once('error', (error) =>
+      fail(
+        new RemoteError(
+          'connection_reset',
+          `the controller could not be dialled: ${error.message}`,
+          {},
+          error,
+        ),
+      ),
+    );
+    socket.once('secureConnect', () => {
+      const key = socket.getPeerX509Certificate()?.publicKey.export({ type: 'spki', format: 'der' });
+      const pin = key && createHash('sha256').update(key).digest('base64');
+      if (!socket.authorized || !pin || !target.spki_sha256.includes(pin)) {
+        return fail(
+          new RemoteError(
+            'unauthorized',
+            `unauthorized: the certificate of ${url.host} is not the pinned one`,
+            { hint: 'run `codex-remote machine up` for this machine again' },
+          ),
+        );
+      }
+      signal.removeEventListener('abort', abort);
+      socket.setTimeout(0);
+      resolve(socket);
+    });
+    if (signal.aborted) abort();
+  });
+}
+
+function bareHost(url: URL): string {
+  return url.hostname.replace(/^\[(.*)\]$/, '$1');
+}
+
+function requireLoopback(url: URL): void {
+  if (!['127.0.0.1', '[::1]', 'localhost'].includes(url.hostname)) {
+    throw new RemoteError('no_reachable_endpoint', `ws:// is for loopback only, not for ${url.hostname}`, {
+      hint: 'use wss://',
+    });
+  }
+}

@@ -1,0 +1,51 @@
+import { readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { type AgentConfig, agentConfig } from '@codex-remote/protocol/schema';
+import { RemoteError } from '@codex-remote/protocol/wire';
+
+/** The files of one agent, `<base>/<host id>/<controller id>/`. */
+export interface AgentHome {
+  readonly path: string;
+  readonly config: string;
+  readonly key: string;
+  /** Key of the HMAC by which requests are compared. */
+  readonly digestKey: string;
+  readonly lock: string;
+  readonly log: string;
+  /** What the running daemon says of itself; informs only, the lock decides. */
+  readonly daemon: string;
+  readonly execs: string;
+  /** Runtime and bundles, shared by hash between hosts and controllers. */
+  readonly store: string;
+  readonly base: string;
+}
+
+export function agentHome(path: string): AgentHome {
+  const base = dirname(dirname(path));
+  return {
+    path,
+    config: join(path, 'config.json'),
+    key: join(path, 'key.pem'),
+    digestKey: join(path, 'digest.key'),
+    lock: join(path, 'agent.lock'),
+    log: join(path, 'agent.log'),
+    daemon: join(path, 'agent.json'),
+    execs: join(path, 'execs'),
+    store: join(base, 'store'),
+    base,
+  };
+}
+
+/** Throws `state_unusable`. */
+export function readAgentConfig(home: AgentHome): AgentConfig {
+  try {
+    return agentConfig.parse(JSON.parse(readFileSync(home.config, 'utf8')));
+  } catch (error) {
+    throw new RemoteError(
+      'state_unusable',
+      `the agent's config ${home.config} cannot be read`,
+      { hint: '`codex-remote machine up` writes it anew' },
+      error,
+    );
+  }
+}

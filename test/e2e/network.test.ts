@@ -1,0 +1,94 @@
+import { Cli, SshLab, TcpProxy, waitFor } from '@codex-remote/test/lab';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+
+/** Two heartbeats of the session; the limit is `silenceMs` of the wire. */
+const silenceMs = 10_000;
+
+describe('the network between SSH client and server breaks', () => {
+  let lab: SshLab;
+  let proxy: TcpProxy;
+  let cli: Cli;
+
+  beforeAll(async () => {
+    lab = await SshLab.open();
+    proxy = await TcpProxy.open(lab.server.port);
+    await lab.writeKnownHosts([
+      lab.hostLine(lab.server).replaceAll(`:${lab.server.port} `, `:${proxy.port} `),
+    ]);
+    const block = lab.hostBlock('box').replace(`Port ${lab.server.port}`, `Port ${proxy.port}`);
+    cli = await Cli.open({ CODEX_REMOTE_SSH_CONFIG: await lab.writeConfig(block) });
+    await cli.json(['machine', 'up', 'box']);
+  });
+  afterAll(async () => {
+    proxy?.heal();
+    await cli?.close();
+    await proxy?.close();
+    await lab?.close();
+  });
+
+  const counting = (count: number) => `for i in $(seq ${count}); do echo $i; sleep 0.05; done; exit 4`;
+  const numbers = (lines: Record<string, unknown>[]) =>
+    lines.filter((line) => line.type === 'log').map((line) => Number(line.line));
+
+  test('a black hole is noticed within two heartbeats, and a follower resumes without gap or double', {
+    timeout: 180_000,
+  }, async () => {
+    const { exec_id } = await cli.json(['exec', 'start', '-m', 'box', '--cmd', counting(700)]);
+    const follower = cli.lines(['exec', 'logs', '--id', String(exec_id), '--follow'], 0, {
+      timeoutMs: 120_000,
+    });
+    await waitFor(
+      'some output',
+      async () => Number((await cli.json(['exec', 'result', '--id', String(exec_id)])).stdout_bytes) > 20,
+    );
+    proxy.blackhole();
+    const began = performance.now();
+    await waitFor(
+      'the loss to be noticed',
+      async () => (await cli.json(['machine', 'show', 'box'])).connected === false,
+      30_000,
+    );
+    expect(performance.now() - began).toBeLessThan(silenceMs + 6_000);
+    // Away is not dead.
+    expect(await cli.json(['exec', 'result', '--id', String(exec_id)])).toMatchObject({
+      status: 'running',
+      machine_connected: false,
+      as_of: expect.any(String),
+    });
+    proxy.heal();
+    await waitFor(
+      'the machine to be back',
+      async () => (await cli.json(['machine', 'show', 'box'])).connected === true,
+      60_000,
+    );
+    expect(numbers(await follower)).toEqual(Array.from({ length: 700 }, (_, i) => i + 1));
+    await cli.json(['exec', 'wait', '--id', String(exec_id)], 4);
+  });
+
+  test('cut again and again in the middle of a log, the bytes are exact', { timeout: 120_000 }, async () => {
+    const { exec_id } = await cli.json([
+      'exec',
+      'start',
+      '-m',
+      'box',
+      '--cmd',
+      'seq 2000000; sleep 1; exit 4',
+    ]);
+    const reading = cli.run(
+      ['exec', 'logs', '--id', String(exec_id), '--follow', '--raw', '--stream', 'stdout', '--from', '0'],
+      { timeoutMs: 100_000 },
+    );
+    for (let cut = 0; cut < 3; cut++) {
+      await waitFor(
+        'the machine to be connected',
+        async () => (await cli.json(['machine', 'show', 'box'])).connected === true,
+        60_000,
+      );
+      proxy.reset();
+    }
+    const { stdout } = await reading;
+    const expected = Array.from({ length: 2_000_000 }, (_, i) => `${i + 1}\n`).join('');
+    expect(stdout.length).toBe(expected.length);
+    expect(stdout.toString() === expected).toBe(true);
+  });
+});
