@@ -6,7 +6,7 @@ import { openTransport } from '../ssh/open-transport.ts';
 import type { SshEnvironment } from '../ssh/openssh.ts';
 import { resolveHost } from '../ssh/resolve.ts';
 import type { HostTransport } from '../ssh/transport.ts';
-import type { TunnelKind } from '../ssh/tunnel.ts';
+import { answersWithin, type TunnelKind } from '../ssh/tunnel.ts';
 import { runAgentCommand } from './agent-command.ts';
 import { type Probe, probeMachine, requireRoom } from './probe.ts';
 import { chooseRuntime, type RuntimeSources, requireSystemNode } from './runtime.ts';
@@ -93,6 +93,9 @@ const initReply = z.object({
 });
 const startReply = z.object({ pid: z.number(), already: z.boolean(), version: z.string() });
 
+/** How long a connection that exists may take to answer before a fresh one is made. */
+const liveAnswerMs = 3_000;
+
 /**
  * Brings a machine up: whatever is missing there is put in place, its agent runs, dials in and runs a test command. Safe
  * to repeat, and quick when all is in place; calls for one machine are to take turns. Throws the first failure, with the
@@ -102,8 +105,11 @@ export async function up(context: UpContext): Promise<UpResult> {
   const { clock, signal, machine, reach } = context;
   const began = clock.monotonic();
   const stages = new Stages(machine, clock, context.onStage);
-  const fresh = await connect(stages, context);
-  const live = reach.kind === 'ssh' ? reach.live : undefined;
+  // A connection that has died unnoticed must not cost more than a fresh one.
+  const standing = reach.kind === 'ssh' ? reach.live : undefined;
+  const live =
+    standing !== undefined && (await answersWithin(standing, clock, liveAnswerMs)) ? standing : undefined;
+  const fresh = await connect(stages, context, live);
   const transport = fresh ?? live;
   if (transport === undefined) throw new RemoteError('internal', 'no way to the machine');
   // Ours until the tunnel has it.
@@ -172,15 +178,16 @@ export async function up(context: UpContext): Promise<UpResult> {
 async function connect(
   stages: Stages,
   { clock, signal, reach }: UpContext,
+  live: HostTransport | undefined,
 ): Promise<HostTransport | undefined> {
   if (reach.kind === 'local') {
     stages.skip('resolve', 'this host');
     stages.skip('connect', 'this host');
     return new LocalTransport(reach.env);
   }
-  if (reach.live !== undefined) {
+  if (live !== undefined) {
     stages.skip('resolve', 'connected');
-    stages.skip('connect', reach.live.description);
+    stages.skip('connect', live.description);
     return undefined;
   }
   const host = await stages.run('resolve', () => resolveHost(reach.target, reach.environment));

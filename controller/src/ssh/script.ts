@@ -72,23 +72,24 @@ export async function runScript(
   script: string,
   options: ScriptOptions,
 ): Promise<ScriptReport> {
-  const { word, process } = await startScript(transport, script, options.params ?? []);
-  const reader = new ReportReader(word);
-  const stderr = new TextTail();
-  const watch = new IdleWatch(process, options);
-  const chunksIn = (take: (chunk: Uint8Array) => void) => (chunk: Uint8Array) => {
-    watch.touch();
-    take(chunk);
-  };
-  process.stdout.on(
-    'data',
-    chunksIn((chunk) => reader.add(chunk)),
-  );
-  process.stderr.on(
-    'data',
-    chunksIn((chunk) => stderr.add(chunk)),
-  );
+  const watch = new IdleWatch(options);
+  const starting = startScript(transport, script, options.params ?? []);
   try {
+    const { word, process } = await Promise.race([starting, watch.given]);
+    const reader = new ReportReader(word);
+    const stderr = new TextTail();
+    const hear = (take: (chunk: Uint8Array) => void) => (chunk: Uint8Array) => {
+      watch.touch();
+      take(chunk);
+    };
+    process.stdout.on(
+      'data',
+      hear((chunk) => reader.add(chunk)),
+    );
+    process.stderr.on(
+      'data',
+      hear((chunk) => stderr.add(chunk)),
+    );
     const ended = process.exited.then(() => undefined);
     await Promise.race([feed(process, options.input ?? [], ended, () => watch.touch()), ended, watch.given]);
     const exit = await Promise.race([process.exited, watch.given]);
@@ -99,13 +100,13 @@ export async function runScript(
         { hint: 'repeat; what was begun on the machine is taken up again' },
       );
     }
-    const said = sanitise(afterWord(stderr.text(), word));
-    const report = new ScriptReport(reader.lines, exit, said);
+    const report = new ScriptReport(reader.lines, exit, sanitise(afterWord(stderr.text(), word)));
     if (report.empty) throw neverBegan(transport, exit, sanitise(stderr.text()));
     return report;
   } finally {
     watch.stop();
-    process.kill();
+    // Also one that starts only after it was given up.
+    void starting.then(({ process }) => process.kill()).catch(() => undefined);
   }
 }
 
@@ -195,7 +196,7 @@ class ReportReader {
   }
 }
 
-/** Ends a process that neither takes nor gives a byte for a while, or whose caller has gone. */
+/** Gives a script up that neither takes nor gives a byte for a while, or whose caller has gone. */
 class IdleWatch {
   /** Only ever rejects. */
   readonly given: Promise<never>;
@@ -206,16 +207,13 @@ class IdleWatch {
   #timer: { cancel(): void } | undefined;
   #give: (error: RemoteError) => void = () => undefined;
 
-  constructor(process: RemoteProcess, options: ScriptOptions) {
+  constructor(options: ScriptOptions) {
     this.#clock = options.clock;
     this.#idleMs = options.idleMs ?? 9_000;
     this.#signal = options.signal;
     this.#last = options.clock.monotonic();
     this.given = new Promise((_, reject) => {
-      this.#give = (error) => {
-        process.kill();
-        reject(error);
-      };
+      this.#give = reject;
     });
     this.given.catch(() => undefined);
     this.#signal?.addEventListener('abort', this.#aborted);

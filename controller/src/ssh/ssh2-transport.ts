@@ -12,7 +12,7 @@ import {
   type RemoteExit,
   type RemoteProcess,
 } from './transport.ts';
-import { describeHost, unreachable } from './unreachable.ts';
+import { describeHost, forwardingRefused, unreachable } from './unreachable.ts';
 
 export interface Ssh2Options {
   readonly clock: Clock;
@@ -183,16 +183,6 @@ class Ssh2Transport implements HostTransport {
       cause,
     );
   }
-}
-
-export function forwardingRefused(host: ResolvedHost, cause?: unknown): RemoteError {
-  const error = unreachable(host, 'forwarding_refused', 'the server refuses to forward a Unix socket', cause);
-  return new RemoteError(
-    error.code,
-    error.message,
-    { ...error.details, facts: { ...error.details.facts, forwarding: 'refused' } },
-    cause,
-  );
 }
 
 class ChannelProcess implements RemoteProcess {

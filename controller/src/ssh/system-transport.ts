@@ -1,19 +1,18 @@
-import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
-import { randomBytes } from 'node:crypto';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { chmod, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
-import { type Clock, RemoteError } from '@codex-remote/protocol/wire';
+import { RemoteError } from '@codex-remote/protocol/wire';
 import { Deadline } from './deadline.ts';
 import { type HostKey, readHostKey } from './host-key.ts';
 import { HostKeyPolicy } from './host-key-policy.ts';
 import { ChildProcess } from './local-transport.ts';
-import { childEnv, configWords, type SshEnvironment } from './openssh.ts';
-import { sanitise, TextTail } from './remote-text.ts';
+import { childEnv, type SshEnvironment } from './openssh.ts';
+import { sanitise } from './remote-text.ts';
 import type { ResolvedHost } from './resolve.ts';
-import { forwardingRefused } from './ssh2-transport.ts';
+import { SshMaster, type SystemOptions } from './ssh-master.ts';
 import {
   connectMs,
   type Forwarding,
@@ -21,33 +20,7 @@ import {
   type RemoteExit,
   type RemoteProcess,
 } from './transport.ts';
-import { describeHost, unreachable } from './unreachable.ts';
-
-export interface SystemOptions {
-  readonly clock: Clock;
-  readonly environment: SshEnvironment;
-  readonly acceptHostKey?: string;
-  /** For all hops together. */
-  readonly timeoutMs?: number;
-  /** Gives the attempt up, with `cancelled`. */
-  readonly signal?: AbortSignal;
-}
-
-/** What of the user's configuration must not happen in a connection of ours, and what must. */
-const fixedOptions = [
-  'BatchMode=yes',
-  'ControlPersist=no',
-  'ClearAllForwardings=yes',
-  'ForwardAgent=no',
-  'ForwardX11=no',
-  'RemoteCommand=none',
-  'RequestTTY=no',
-  'UpdateHostKeys=no',
-  'ConnectionAttempts=1',
-  'ServerAliveInterval=5',
-  'ServerAliveCountMax=6',
-  'LogLevel=INFO',
-];
+import { describeHost, forwardingRefused, unreachable } from './unreachable.ts';
 
 /** Records the key that the server shows (`%I %t %K` of KnownHostsCommand), and vouches for one that the user accepted. */
 const keyRecorder = `printf '%s %s\\n' "$1" "$3" >>"\${0%/*}/keys"
@@ -90,7 +63,7 @@ async function connectHop(
     await writeFile(join(dir, 'record-key'), keyRecorder, { mode: 0o600 });
     let accepted: HostKey | undefined;
     for (;;) {
-      const master = await Master.start(host, dir, through, deadline, options);
+      const master = await SshMaster.start(host, dir, through?.proxyCommand, deadline, options);
       if (master.ready) {
         if (accepted !== undefined) await policy.store(accepted);
         return new SystemTransport(host, dir, master, options.environment);
@@ -114,7 +87,7 @@ async function connectHop(
 async function explain(
   host: ResolvedHost,
   dir: string,
-  master: Master,
+  master: SshMaster,
   policy: HostKeyPolicy,
 ): Promise<HostKey> {
   if (master.cancelled !== undefined) throw master.cancelled;
@@ -165,115 +138,13 @@ async function exists(path: string): Promise<boolean> {
   return (await readFile(path).catch(() => undefined)) !== undefined;
 }
 
-/** One `ssh -M` whose own session is a `cat`: it ends when we do, also by SIGKILL, because its stdin ends then. */
-class Master {
-  readonly child: ChildProcessWithoutNullStreams;
-  ready = false;
-  /** Killed because the deadline passed, or because the caller has gone. */
-  late = false;
-  cancelled: RemoteError | undefined;
-  readonly #stderr = new TextTail();
-
-  private constructor(child: ChildProcessWithoutNullStreams) {
-    this.child = child;
-    child.stdin.on('error', () => undefined);
-    child.stderr.on('data', (bytes: Buffer) => this.#stderr.add(bytes));
-  }
-
-  get stderr(): string {
-    return this.#stderr.text();
-  }
-
-  get running(): boolean {
-    return this.child.exitCode === null && this.child.signalCode === null;
-  }
-
-  /** Returns when the session answers, or when ssh has ended or the deadline has passed; it has ended then. */
-  static async start(
-    host: ResolvedHost,
-    dir: string,
-    through: SystemTransport | undefined,
-    deadline: Deadline,
-    options: SystemOptions,
-  ): Promise<Master> {
-    const { environment } = options;
-    const words = [
-      ...configWords(environment),
-      '-M',
-      '-S',
-      join(dir, 'mux'),
-      '-T',
-      ...optionWords(host, dir, through, deadline.remainingMs),
-    ];
-    const target = [
-      ...(host.target.port === undefined ? [] : ['-p', String(host.target.port)]),
-      ...(host.target.user === undefined ? [] : ['-l', host.target.user]),
-    ];
-    const child = spawn(
-      environment.program ?? 'ssh',
-      [...words, ...target, '--', host.target.host, 'exec cat'],
-      { env: childEnv(environment), stdio: 'pipe' },
-    );
-    const master = new Master(child);
-    const mark = randomBytes(16).toString('hex');
-    child.stdin.write(`${mark}\n`);
-    await new Promise<void>((resolve) => {
-      const limit = deadline.watch((cancelled) => {
-        master.late = true;
-        master.cancelled = cancelled;
-        child.kill('SIGKILL');
-      });
-      // Noise of rc files stands before the echo.
-      let seen = '';
-      child.stdout.on('data', (bytes: Buffer) => {
-        seen = (seen + bytes.toString('latin1')).slice(-64 * 1024);
-        if (!seen.includes(mark)) return;
-        master.ready = true;
-        seen = '';
-        child.stdout.removeAllListeners('data').resume();
-        limit.cancel();
-        resolve();
-      });
-      const ended = (): void => {
-        limit.cancel();
-        resolve();
-      };
-      child.once('close', ended);
-      child.once('error', ended);
-    });
-    return master;
-  }
-}
-
-function optionWords(
-  host: ResolvedHost,
-  dir: string,
-  through: SystemTransport | undefined,
-  remainingMs: number,
-): string[] {
-  const options = [
-    ...fixedOptions,
-    `ConnectTimeout=${Math.max(1, Math.floor(remainingMs / 1000))}`,
-    'PermitLocalCommand=yes',
-    `LocalCommand=touch ${dir}/authenticated`,
-    // The user's own command stays in charge where there is one.
-    ...(host.beyondUs.includes('knownhostscommand')
-      ? []
-      : [`KnownHostsCommand=/bin/sh ${dir}/record-key %I %t %K`]),
-    // A new key may be taken then, a changed one not.
-    ...(host.strictHostKeyChecking === 'no' ? ['StrictHostKeyChecking=accept-new'] : []),
-    ...(through === undefined ? [] : [`ProxyCommand=${through.proxyCommand}`]),
-  ];
-  return options.flatMap((option) => ['-o', option]);
-}
-
 class SystemTransport implements HostTransport {
   readonly kind = 'system';
   readonly closed: Promise<RemoteError | undefined>;
   readonly #host: ResolvedHost;
   /** 0700, ours: control socket, forwarded sockets. */
   readonly #dir: string;
-  readonly #master: Master;
+  readonly #master: SshMaster;
   readonly #environment: SshEnvironment;
   readonly #sockets = new Set<Duplex>();
   #hops: readonly SystemTransport[] = [];
@@ -281,7 +152,7 @@ class SystemTransport implements HostTransport {
   #forwards = 0;
   #closing = false;
 
-  constructor(host: ResolvedHost, dir: string, master: Master, environment: SshEnvironment) {
+  constructor(host: ResolvedHost, dir: string, master: SshMaster, environment: SshEnvironment) {
     this.#host = host;
     this.#dir = dir;
     this.#master = master;

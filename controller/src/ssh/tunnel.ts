@@ -41,6 +41,8 @@ export interface TunnelOptions {
 const waits = { firstMs: 500, maxMs: 15_000 } as const;
 /** A connection that held for so long was a good one: the next wait is short again. */
 const steadyMs = 10_000;
+/** How long a connection may take to be left in good order. */
+const goodbyeMs = 1_000;
 /** How long a connection under suspicion may take to answer. */
 const suspectMs = 3_000;
 
@@ -179,9 +181,9 @@ export class Tunnel {
     }).catch(() => undefined);
     const cause = await this.#until(transport.closed);
     await swept;
-    if (this.#end.signal.aborted) {
+    if (this.#end.signal.aborted && (await answersWithin(transport, clock, goodbyeMs))) {
       await forwarding.close();
-      await runScript(transport, sweepScript, { clock, params: [runDir, ''], idleMs: 1_000 }).catch(
+      await runScript(transport, sweepScript, { clock, params: [runDir, ''], idleMs: goodbyeMs }).catch(
         () => undefined,
       );
     }

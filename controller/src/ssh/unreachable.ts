@@ -36,3 +36,14 @@ export function errnoOf(error: unknown): string {
   if (typeof code === 'string') return code;
   return error instanceof AggregateError && error.errors.length > 0 ? errnoOf(error.errors[0]) : 'failed';
 }
+
+/** The server listens on no Unix socket for us: a bridge is the way then, by `facts.forwarding`. */
+export function forwardingRefused(host: ResolvedHost, cause?: unknown): RemoteError {
+  const error = unreachable(host, 'forwarding_refused', 'the server refuses to forward a Unix socket', cause);
+  return new RemoteError(
+    error.code,
+    error.message,
+    { ...error.details, facts: { ...error.details.facts, forwarding: 'refused' } },
+    cause,
+  );
+}

@@ -155,6 +155,25 @@ describe('machine up', () => {
     });
   });
 
+  it('makes a fresh connection where the one that stands has died unnoticed', async () => {
+    const server = await lab.startServer();
+    await lab.writeKnownHosts([lab.hostLine(lab.server), lab.hostLine(server)]);
+    const reach = await reachOf(lab.hostBlock('box', { server }), 'ssh2');
+    const controller = await upLab();
+    await up(controller.context(reach, { controllerId: 'undead1' }));
+    const live = controller.tunnel?.transport;
+    if (live === undefined || reach.kind !== 'ssh') throw new Error('no connection');
+    const sessions = await server.sessions();
+    for (const pid of sessions) process.kill(pid, 'SIGSTOP');
+    try {
+      const again = await up(controller.context({ ...reach, live }, { controllerId: 'undead1' }));
+      expect(again.stages.find((stage) => stage.name === 'connect')?.status).toBe('done');
+      expect(again.already_up).toBe(true);
+    } finally {
+      for (const pid of sessions) process.kill(pid, 'SIGCONT');
+    }
+  });
+
   it('to an account that runs no commands says so', async () => {
     const user = await lab.addUser({ shell: '/usr/sbin/nologin' });
     await lab.authorize(user, [lab.key]);
