@@ -128,7 +128,7 @@ export class Execs {
 
   /**
    * Log records of one exec into `write`; resolves with the exec as it is then. While the machine is away and the exec is
-   * over, the tails that history kept are what there is. `complete`: it is over and its streams were given to their end.
+   * over, the tails that history kept are what there is. `complete`: everything that was selected and there was given.
    */
   async logs(
     idOrPrefix: string,
@@ -146,7 +146,7 @@ export class Execs {
     }
     const relayed = await relayLogs({ link, execId, select, firstWaitMs, resumeWaitMs, signal, write });
     const report = relayed.ended ? { state: relayed.ended } : await this.#report(found, 0, signal);
-    return { complete: relayed.reachedEnd, view: viewOf(machine, link, report) };
+    return { complete: relayed.complete, view: viewOf(machine, link, report) };
   }
 
   /** The first event of a watch: the exec as it is now. */

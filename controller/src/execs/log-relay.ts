@@ -21,8 +21,8 @@ export interface RelayOptions {
 export interface Relayed {
   /** The state with which the exec ended; null where it has not. */
   readonly ended: ExecState | null;
-  /** It has ended and the reader was given its streams to their last byte. */
-  readonly reachedEnd: boolean;
+  /** No limit cut it: the reader was given everything that was selected and there. */
+  readonly complete: boolean;
 }
 
 /**
@@ -53,7 +53,7 @@ export async function relayLogs(options: RelayOptions): Promise<Relayed> {
         if (item.kind !== 'data') throw new RemoteError('protocol_error', 'a log stream carries data only');
         const { records, end } = position.advance(item.bytes);
         if (records.byteLength > 0) await options.write(records);
-        if (end) return { ended: end.state, reachedEnd: end.state !== null && position.covers(end.state) };
+        if (end) return { ended: end.state, complete: !position.cutByLimit };
       }
     } catch (error) {
       const failure = RemoteError.from(error);
@@ -89,12 +89,8 @@ class LogPosition {
     return { streams, from, follow, ...(until_ms === undefined ? {} : { until_ms }), ...rest };
   }
 
-  covers(state: ExecState): boolean {
-    return this.#select.streams.every(
-      (stream) =>
-        (this.#next.get(streamId[stream]) ?? 0) >=
-        (stream === 'stdout' ? state.stdout_bytes : state.stderr_bytes),
-    );
+  get cutByLimit(): boolean {
+    return this.#select.max_bytes !== undefined && this.#bytes >= this.#select.max_bytes;
   }
 
   /** A new connection: what was half received of the last one comes again. */

@@ -84,14 +84,11 @@ function machine(
   return { link, selections, stop: () => live?.end(new RemoteError('shutting_down', 'test')) };
 }
 
-async function read(
-  link: MachineLink,
-  select: LogSelection,
-): Promise<{ bytes: Buffer; reachedEnd: boolean }> {
+async function read(link: MachineLink, select: LogSelection): Promise<{ bytes: Buffer; complete: boolean }> {
   const parser = new RecordParser();
   const chunks: Buffer[] = [];
   let next: number | undefined;
-  const { reachedEnd } = await relayLogs({
+  const { complete } = await relayLogs({
     link,
     execId: 'e',
     select,
@@ -107,7 +104,7 @@ async function read(
       }
     },
   });
-  return { bytes: Buffer.concat(chunks), reachedEnd };
+  return { bytes: Buffer.concat(chunks), complete };
 }
 
 describe('relayLogs', () => {
@@ -118,10 +115,10 @@ describe('relayLogs', () => {
         fc.integer({ min: 100, max: 3000 }),
         async (cuts, step) => {
           const { link, stop } = machine(cuts, step);
-          const { bytes, reachedEnd } = await read(link, { streams: ['stdout'], follow: true });
+          const { bytes, complete } = await read(link, { streams: ['stdout'], follow: true });
           stop();
           expect(bytes.equals(output)).toBe(true);
-          expect(reachedEnd).toBe(true);
+          expect(complete).toBe(true);
         },
       ),
       { numRuns: 40 },
