@@ -47,6 +47,18 @@ export interface RunOptions {
   readonly onChild?: (child: ChildProcess) => void;
 }
 
+/** Runs a program in the background of this process, where the stand-in lives, and gives what it wrote. */
+export function runProgram(
+  command: string,
+  args: readonly string[],
+  options: { env: Readonly<Record<string, string>>; input?: string },
+): Promise<Omit<Ran, 'json'>> {
+  const child = spawn(command, args, { env: options.env, stdio: ['pipe', 'pipe', 'pipe'] });
+  child.stdin.on('error', () => {});
+  child.stdin.end(options.input ?? '');
+  return finished(child);
+}
+
 /** Starts the bundle with a clean environment. The caller ends it, or it ends by itself. */
 export function startCli(
   root: string,
@@ -65,15 +77,22 @@ export function runCli(root: string, args: readonly string[], options: RunOption
   const child = startCli(root, args, options);
   options.onChild?.(child);
   if (options.input !== undefined) child.stdin?.end(options.input);
+  child.stdin?.on('error', () => {});
+  return finished(child).then((ran) => ({ ...ran, json: jsonLines(ran.stdout) }));
+}
+
+function finished(child: ChildProcess): Promise<Omit<Ran, 'json'>> {
   const pieces = { stdout: [] as Buffer[], stderr: [] as Buffer[] };
   child.stdout?.on('data', (chunk: Buffer) => pieces.stdout.push(chunk));
   child.stderr?.on('data', (chunk: Buffer) => pieces.stderr.push(chunk));
-  child.stdin?.on('error', () => {});
   return new Promise((resolve, reject) => {
     child.once('error', reject);
     child.once('close', (status) => {
-      const stdout = Buffer.concat(pieces.stdout).toString();
-      resolve({ status, stdout, stderr: Buffer.concat(pieces.stderr).toString(), json: jsonLines(stdout) });
+      resolve({
+        status,
+        stdout: Buffer.concat(pieces.stdout).toString(),
+        stderr: Buffer.concat(pieces.stderr).toString(),
+      });
     });
   });
 }

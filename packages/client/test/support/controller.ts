@@ -264,6 +264,7 @@ export class StandInController {
     sent = (_bytes: number) => {},
   ): Promise<boolean> {
     const at = { ...from };
+    const gone = new Promise((resolve) => response.once('close', resolve));
     for (;;) {
       const over = job.over;
       for (const name of ['stdout', 'stderr'] as const) {
@@ -282,7 +283,7 @@ export class StandInController {
         }
       }
       if (over || !follow || response.destroyed) return true;
-      await Promise.race([job.change(), new Promise((resolve) => response.once('close', resolve))]);
+      await Promise.race([job.change(), gone]);
     }
   }
 

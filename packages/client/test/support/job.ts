@@ -1,4 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import type { ExecSpec, ExecState } from '@codex-remote/protocol/schema';
 
 /** A real process with its output in memory: what an agent keeps in a folder. */
@@ -9,15 +12,14 @@ export class Job {
   readonly output: { stdout: Buffer; stderr: Buffer } = { stdout: Buffer.alloc(0), stderr: Buffer.alloc(0) };
   #ended: { code: number; signal: string | undefined; at: Date } | undefined;
   #cancelled = false;
+  #folder: string | undefined;
   #listeners = new Set<() => void>();
 
   constructor(spec: ExecSpec, script: Buffer, stdin: Buffer) {
     this.spec = spec;
     const { command } = spec;
     const [program = 'sh', ...args] =
-      command.kind === 'argv'
-        ? command.argv
-        : ['bash', '--norc', '-c', command.kind === 'cmd' ? command.cmd : script.toString()];
+      command.kind === 'argv' ? command.argv : ['bash', '--norc', ...this.#shellWords(script)];
     this.#child = spawn(program, args, {
       env: { PATH: process.env.PATH, ...spec.env },
       stdio: ['pipe', 'pipe', 'pipe'],
@@ -36,6 +38,14 @@ export class Job {
     this.#child.on('close', (code, signal) =>
       this.#end(code ?? 128 + (signal === 'SIGKILL' ? 9 : signal === 'SIGINT' ? 2 : 15), signal ?? undefined),
     );
+  }
+
+  /** A script is a file: one of megabytes is no argument. */
+  #shellWords(script: Buffer): string[] {
+    if (this.spec.command.kind === 'cmd') return ['-c', this.spec.command.cmd];
+    this.#folder = mkdtempSync(join(tmpdir(), 'cr-job-'));
+    writeFileSync(join(this.#folder, 'script'), script);
+    return [join(this.#folder, 'script')];
   }
 
   get over(): boolean {
@@ -96,6 +106,7 @@ export class Job {
   }
 
   #end(code: number, signal: string | undefined): void {
+    if (this.#folder !== undefined) rmSync(this.#folder, { recursive: true, force: true });
     this.#ended ??= { code, signal, at: new Date() };
     this.#changed();
   }
