@@ -36,26 +36,38 @@ const pollMs = 20;
  */
 export async function endProcesses(processes: JobProcesses, options: EndOptions): Promise<number[]> {
   const { clock, killAt, stopped } = options;
-  if (options.signal !== 'KILL') {
-    const signalled = new Set<string>();
-    while (clock.monotonic() < killAt() && !stopped()) {
-      const found = members(processes, options.table);
-      if (found.length === 0) return unproven(processes, options.table);
-      const fresh = found.filter((stat) => !signalled.has(key(stat)));
-      send(processes, fresh, `SIG${options.signal}`, options);
-      for (const stat of fresh) signalled.add(key(stat));
-      await goneOrLate(found, killAt, options);
-    }
+  const signalled = new Set<string>();
+  while (options.signal !== 'KILL' && clock.monotonic() < killAt() && !stopped()) {
+    const found = await settledMembers(processes, options);
+    if (found.length === 0) return unproven(processes, options.table);
+    const fresh = found.filter((stat) => !signalled.has(key(stat)));
+    send(processes, fresh, `SIG${options.signal}`, options);
+    for (const stat of fresh) signalled.add(key(stat));
+    await goneOrLate(found, killAt, options);
   }
   const until = clock.monotonic() + killPatienceMs;
   for (;;) {
-    const found = members(processes, options.table);
+    const found = await settledMembers(processes, options);
     if (found.length === 0 || clock.monotonic() >= until || stopped()) {
       return [...found.map((stat) => stat.pid), ...unproven(processes, options.table)];
     }
     send(processes, found, 'SIGKILL', options);
     await goneOrLate(found, () => Math.min(until, clock.monotonic() + pollMs), options);
   }
+}
+
+/** In the middle of an execve(2) a process has no environment to read: what is not proven is looked at again. */
+async function settledMembers(processes: JobProcesses, options: EndOptions): Promise<ProcessStat[]> {
+  let found = members(processes, options.table);
+  for (
+    let looks = 0;
+    looks < 3 && found.length === 0 && unproven(processes, options.table).length > 0;
+    looks++
+  ) {
+    await pause(options.clock);
+    found = members(processes, options.table);
+  }
+  return found;
 }
 
 function members(processes: JobProcesses, table: ProcessTable): ProcessStat[] {
@@ -108,8 +120,12 @@ async function goneOrLate(
   { table, clock, stopped }: EndOptions,
 ): Promise<void> {
   while (clock.monotonic() < until() && !stopped() && found.some((stat) => table.isAlive(stat))) {
-    await new Promise<void>((resolve) => clock.setTimer(pollMs, resolve));
+    await pause(clock);
   }
+}
+
+function pause(clock: Clock): Promise<void> {
+  return new Promise((resolve) => clock.setTimer(pollMs, resolve));
 }
 
 function key(stat: ProcessIdentity): string {

@@ -117,6 +117,8 @@ export class ExecStore {
   readonly #argsLimit = systemArgsLimit();
   readonly #context: Omit<SupervisorContext, 'output'>;
   readonly #entries = new Map<string, Entry>();
+  /** Those of running execs, and of ended ones whose last processes are being ended. */
+  readonly #supervisors = new Set<Supervisor>();
   /** Ids between their first sight and their gate. */
   readonly #starting = new Map<string, { digest: string; done: Promise<ExecState> }>();
   readonly #listeners = new Set<(state: ExecState) => void>();
@@ -276,7 +278,7 @@ export class ExecStore {
     this.#closed = true;
     this.#spares.close();
     for (const timer of this.#timers) timer.cancel();
-    for (const entry of this.#entries.values()) entry.supervisor?.close();
+    for (const supervisor of this.#supervisors) supervisor.close();
     this.#listeners.clear();
     this.#gate.close();
     this.#tombstones.close();
@@ -443,7 +445,9 @@ export class ExecStore {
     const entry: Entry = { folder, state: supervisor.state, supervisor, acknowledged: false };
     this.#entries.set(folder.id, entry);
     this.#changed(supervisor.state);
+    this.#supervisors.add(supervisor);
     supervisor.start();
+    void supervisor.settled().then(() => this.#supervisors.delete(supervisor));
     void supervisor.ended.then(() => sampler.close());
   }
 

@@ -141,14 +141,22 @@ export class Supervisor {
     return this.#end(signal, killAt);
   }
 
-  /** Stops watching. Idempotent. */
+  /** Resolves when the exec has ended and nothing of it is being ended any more: then there is nothing to close. */
+  async settled(): Promise<void> {
+    await this.ended;
+    await this.#ending?.done;
+  }
+
+  /** Stops watching, and what is being ended is left: the intent is on disk, the next agent goes on. Idempotent. */
   close(): void {
     this.#closed = true;
+    this.#unwatch();
+  }
+
+  #unwatch(): void {
     this.#watcher?.close();
     this.#deadline?.cancel();
     this.#linger?.cancel();
-    // What is being ended is not waited for: the intent is on disk, the next agent goes on.
-    if (this.#ending) this.#ending.killAt = Number.POSITIVE_INFINITY;
   }
 
   #resume(intent: CancelIntent): void {
@@ -173,9 +181,7 @@ export class Supervisor {
           stopped: () => this.#closed,
         },
       );
-      this.look();
-      await Promise.race([this.ended, delay(clock, verdictMs)]);
-      this.look();
+      if (!this.#closed) await this.#verdict();
       return leftover;
     };
     // `run` reads `killAt` of the ending it belongs to.
@@ -183,6 +189,16 @@ export class Supervisor {
     const done = run();
     this.#ending = { done, killAt };
     return done;
+  }
+
+  /** The processes are gone: the record, or that there is none, is there within moments. */
+  async #verdict(): Promise<void> {
+    this.look();
+    const late = Promise.withResolvers<void>();
+    const timer = this.#context.clock.setTimer(verdictMs, late.resolve);
+    await Promise.race([this.ended, late.promise]);
+    timer.cancel();
+    this.look();
   }
 
   #watch(): void {
@@ -206,7 +222,7 @@ export class Supervisor {
     const before = this.#state;
     this.#state = state;
     if (isEnded(state)) {
-      this.close();
+      this.#unwatch();
       writeOrLeave(() => this.#folder.note({ end: state }));
       this.#context.changed(state);
       this.#resolveEnded(state);
@@ -301,8 +317,4 @@ function writeOrLeave(write: () => void): void {
   } catch {
     // A full disk.
   }
-}
-
-function delay(clock: Clock, ms: number): Promise<void> {
-  return new Promise((resolve) => clock.setTimer(ms, resolve));
 }

@@ -1,0 +1,141 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { finished, StoreLab } from '../support/store-lab.ts';
+import { waitFor } from '../support/wait-for.ts';
+
+let lab: StoreLab;
+beforeEach(() => {
+  lab = new StoreLab();
+});
+afterEach(() => lab.close());
+
+/** Starts `cmd` and waits until it has said `ready`. */
+async function ready(cmd: string, spec = {}): Promise<string> {
+  const { state } = await lab.start(cmd, spec);
+  await waitFor('ready', () => lab.read(state.exec_id).startsWith('ready\n'));
+  return state.exec_id;
+}
+
+const pids = (id: string) => lab.read(id).trim().split('\n').slice(1).map(Number);
+
+describe('cancel', () => {
+  it.each([
+    ['TERM', 143],
+    ['INT', 130],
+    ['KILL', 137],
+  ] as const)('with %s ends a job and everything in its group', async (signal, code) => {
+    const id = await ready('sleep 60 & printf "ready\\n%s\\n" $!; exec sleep 60');
+    // What sh started with & ignores INT: the grace is waited for.
+    const { state, already_finished, leftover_pids } = await lab.store.cancel(id, signal, 500);
+    expect([already_finished, leftover_pids]).toEqual([false, []]);
+    expect(state).toMatchObject({
+      status: 'finished',
+      reason: 'cancelled',
+      exit_code: code,
+      cancel_requested: true,
+    });
+    for (const pid of pids(id)) expect(lab.table.stat(pid)?.state ?? 'Z').toBe('Z');
+  });
+
+  it('keeps the code of a job that traps the signal, and a 0', async () => {
+    for (const code of [9, 0]) {
+      const id = await ready(`trap 'exit ${code}' TERM; echo ready; while :; do sleep 0.02; done`);
+      expect((await lab.store.cancel(id, 'TERM', 5_000)).state).toMatchObject({
+        reason: 'cancelled',
+        exit_code: code,
+      });
+    }
+  });
+
+  it('kills what ignores TERM after the grace, and the record is kept', async () => {
+    const id = await ready('trap "" TERM; echo ready; while :; do sleep 0.02; done');
+    const before = performance.now();
+    const { state } = await lab.store.cancel(id, 'TERM', 300);
+    expect(performance.now() - before).toBeGreaterThanOrEqual(295);
+    expect(state).toMatchObject({ reason: 'cancelled', exit_code: 137 });
+  });
+
+  it('a second cancel with KILL does not wait for the grace of the first', async () => {
+    const id = await ready('trap "" TERM; echo ready; while :; do sleep 0.02; done');
+    const first = lab.store.cancel(id, 'TERM', 60_000);
+    const second = await lab.store.cancel(id, 'KILL', 0);
+    expect(second.state).toMatchObject({ reason: 'cancelled', exit_code: 137 });
+    expect((await first).state).toMatchObject({ reason: 'cancelled' });
+  });
+
+  it('finds what has left the session, by its mark', async () => {
+    const id = await ready('echo ready; setsid sleep 60 & sleep 0.2; exec sleep 60');
+    const mark = JSON.parse(lab.read(id, 'journal').split('\n')[1] ?? '').spec.mark as string;
+    await waitFor('the escaped', () => lab.table.marked('CODEX_REMOTE_EXEC_MARK', mark).length >= 2);
+    expect(await lab.store.cancel(id, 'TERM', 5_000)).toMatchObject({ leftover_pids: [] });
+    expect(lab.table.marked('CODEX_REMOTE_EXEC_MARK', mark)).toEqual([]);
+  });
+
+  it('names what it cannot prove to be of the job, and leaves it alone', async () => {
+    const hidden = join(lab.home, 'hidden');
+    const id = await ready(
+      `echo ready; env -i sh -c 'trap "" TERM; echo $$ >${hidden}; sleep 60 & wait' & exec sleep 60`,
+    );
+    await waitFor('the hidden one', () =>
+      lab.table.all().some((stat) => stat.pid === Number(readIf(hidden))),
+    );
+    const pid = Number(readIf(hidden));
+    // Its leader ends by itself, so that nothing proves the session any more.
+    const { leftover_pids } = await lab.store.cancel(id, 'TERM', 500);
+    const alive = lab.table.isAlive(lab.table.stat(pid) ?? { pid, start: -1 });
+    expect(alive ? leftover_pids.includes(pid) : leftover_pids.length === 0).toBe(true);
+    if (alive) process.kill(pid, 'SIGKILL');
+    for (const left of leftover_pids) if (left !== pid) process.kill(left, 'SIGKILL');
+  });
+
+  it('of an ended exec changes nothing', async () => {
+    const state = await lab.run('exit 3');
+    expect(await lab.store.cancel(state.exec_id, 'TERM', 0)).toEqual({
+      state,
+      already_finished: true,
+      leftover_pids: [],
+    });
+  });
+
+  it('of an unknown exec is exec_not_found', async () => {
+    await expect(lab.store.cancel('nothing', 'TERM', 0)).rejects.toMatchObject({ code: 'exec_not_found' });
+  });
+});
+
+describe('a timeout', () => {
+  it('ends the job, whose code is kept', async () => {
+    const state = await lab.run('trap "exit 8" TERM; while :; do sleep 0.02; done', { timeout_ms: 200 });
+    expect(state).toMatchObject({ reason: 'timeout', exit_code: 8, timeout_ms: 200 });
+  });
+
+  it('kills after its grace', async () => {
+    const state = await lab.run('trap "" TERM; while :; do sleep 0.02; done', {
+      timeout_ms: 100,
+      grace_ms: 100,
+    });
+    expect(state).toMatchObject({ reason: 'timeout', exit_code: 137 });
+  });
+
+  it('does nothing to a job that is faster', async () => {
+    expect(await lab.run('exit 2', { timeout_ms: 60_000 })).toMatchObject({ reason: 'exited', exit_code: 2 });
+  });
+});
+
+it('finished is told to listeners once, after running', async () => {
+  const seen: string[] = [];
+  const stop = lab.store.onChange((state) => seen.push(state.status));
+  const state = await lab.run('true');
+  stop();
+  await lab.run('true');
+  expect(seen).toEqual(['running', 'finished']);
+  expect(finished(await lab.store.ended(state.exec_id))).toEqual(state);
+});
+
+function readIf(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return '';
+  }
+}

@@ -1,0 +1,65 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, describe, expect, it } from 'vitest';
+import { overRetention } from '../../src/exec/retention.ts';
+import { StoreLab } from '../support/store-lab.ts';
+import { waitFor } from '../support/wait-for.ts';
+
+const unlimited = { maxCount: 1e9, maxAgeMs: 1e15, maxTotalBytes: 1e15 };
+
+describe('overRetention', () => {
+  const ended = [
+    { id: 'old', endedMs: 1_000, bytes: 10 },
+    { id: 'new', endedMs: 3_000, bytes: 10 },
+    { id: 'mid', endedMs: 2_000, bytes: 10 },
+  ];
+  it.each([
+    ['count', { ...unlimited, maxCount: 2 }, ['old']],
+    ['age', { ...unlimited, maxAgeMs: 1_500 }, ['mid', 'old']],
+    ['size', { ...unlimited, maxTotalBytes: 25 }, ['old']],
+    ['nothing', unlimited, []],
+  ])('takes the oldest over the limit of %s', (_what, limits, expected) => {
+    expect(overRetention(ended, limits, 4_000)).toEqual(expected);
+  });
+});
+
+describe('a store with room for one exec', () => {
+  let lab: StoreLab;
+  afterEach(() => lab.close());
+
+  it('removes what is acknowledged, never what runs or is not, and remembers the id', async () => {
+    lab = new StoreLab({ retention: { ...unlimited, maxCount: 1 } });
+    const running = (await lab.start('exec sleep 60')).state.exec_id;
+    const spec = lab.spec({ command: { kind: 'cmd', cmd: 'exit 6' } });
+    await lab.store.start({ spec });
+    const removed = await lab.store.ended(spec.exec_id);
+    const unacknowledged = (await lab.run('true')).exec_id;
+    const kept = (await lab.run('true')).exec_id;
+    lab.store.acknowledge([running, spec.exec_id, kept, 'unknown']);
+    await waitFor('its folder to go', () => !existsSync(join(lab.home, 'execs', spec.exec_id)));
+    expect(lab.store.unacknowledgedIds().sort()).toEqual([running, unacknowledged].sort());
+    for (const id of [running, unacknowledged, kept])
+      expect(existsSync(join(lab.home, 'execs', id))).toBe(true);
+
+    lab.reopen();
+    expect(() => lab.store.get(spec.exec_id)).toThrow(
+      expect.objectContaining({
+        code: 'exec_not_found',
+        details: expect.objectContaining({ facts: { removed_at: expect.any(String) } }),
+      }),
+    );
+    expect(await lab.store.start({ spec })).toEqual({ state: removed, attached: true });
+    await expect(lab.store.start({ spec: { ...spec, cwd: '/' } })).rejects.toMatchObject({
+      code: 'conflict',
+    });
+    expect(lab.store.unacknowledgedIds().sort()).toEqual([running, unacknowledged].sort());
+  });
+
+  it('keeps nothing of an ephemeral exec once its end is acknowledged', async () => {
+    lab = new StoreLab();
+    const { exec_id } = await lab.run('true', { ephemeral: true });
+    lab.store.acknowledge([exec_id]);
+    expect(existsSync(join(lab.home, 'execs', exec_id))).toBe(false);
+    expect(() => lab.store.get(exec_id)).toThrow(expect.objectContaining({ code: 'exec_not_found' }));
+  });
+});

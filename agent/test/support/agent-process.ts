@@ -1,0 +1,40 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { join } from 'node:path';
+import { createInterface, type Interface } from 'node:readline';
+import type { ExecSpec } from '@codex-remote/protocol/schema';
+import type { Failpoint } from '../../src/exec/gate.ts';
+
+/** The fixture of the same name: another process that has the store of a home. */
+export class AgentProcess {
+  readonly child: ChildProcess;
+  readonly #lines: AsyncIterator<string>;
+  readonly #reader: Interface;
+
+  constructor(home: string, failpoint: Failpoint | 'none' = 'none') {
+    const fixture = join(import.meta.dirname, '../fixtures/agent-process.ts');
+    this.child = spawn(process.execPath, [fixture, home, failpoint], { stdio: ['pipe', 'pipe', 'inherit'] });
+    if (!this.child.stdout) throw new Error('no stdout');
+    this.#reader = createInterface(this.child.stdout);
+    this.#lines = this.#reader[Symbol.asyncIterator]();
+  }
+
+  async ready(): Promise<this> {
+    await this.#lines.next();
+    return this;
+  }
+
+  /** The answer, or undefined when the process ended instead. */
+  async start(spec: ExecSpec): Promise<unknown> {
+    this.child.stdin?.write(`${JSON.stringify(spec)}\n`);
+    const line = await this.#lines.next();
+    return line.done ? undefined : JSON.parse(line.value);
+  }
+
+  async kill(): Promise<void> {
+    if (this.child.exitCode !== null || this.child.signalCode !== null) return;
+    this.child.kill('SIGKILL');
+    await once(this.child, 'exit');
+    this.#reader.close();
+  }
+}
