@@ -37,29 +37,22 @@ export function outputMode(flag: OutputMode | undefined, env: Env, terminal: boo
   return mode;
 }
 
-/** Our stdout and stderr: waits for a slow reader, notices one that went away. */
+/**
+ * Our stdout and stderr: waits for a slow reader, notices one that went away. Node makes its streams in 3 ms; that is
+ * left until there is something to write, when a short command has its request under way.
+ */
 export class Output {
   readonly mode: OutputMode;
   /** A person is there: progress and hints may go to stderr, questions may be asked. */
   readonly terminal: boolean;
-  readonly #stdout: NodeJS.WriteStream;
-  readonly #stderr: NodeJS.WriteStream;
+  readonly #streams: Streams;
   readonly #gone = new AbortController();
+  #opened: { stdout: NodeJS.WriteStream; stderr: NodeJS.WriteStream } | undefined;
 
   constructor(mode: OutputMode, terminal: boolean, streams: Streams) {
     this.mode = mode;
     this.terminal = terminal;
-    this.#stdout = streams.stdout;
-    this.#stderr = streams.stderr;
-    const failed = (error: NodeJS.ErrnoException) =>
-      this.#gone.abort(
-        error.code === 'EPIPE' || error.code === 'ECONNRESET'
-          ? new ReaderGone('the reader of stdout went away')
-          : error,
-      );
-    this.#stdout.on('error', failed);
-    // Nobody reads our messages: that is no reason to stop.
-    this.#stderr.on('error', () => {});
+    this.#streams = streams;
   }
 
   /** Aborted when the reader of stdout has gone. */
@@ -72,7 +65,7 @@ export class Output {
     const gone = this.#gone.signal;
     if (gone.aborted) throw gone.reason;
     if (data.length === 0) return;
-    const stream = to === 'stdout' ? this.#stdout : this.#stderr;
+    const stream = this.#open()[to];
     if (stream.write(data)) return;
     await new Promise<void>((resolve, reject) => {
       const settle = () => {
@@ -95,12 +88,14 @@ export class Output {
 
   /** A message for people, on stderr; never fails. */
   note(text: string): void {
-    this.#stderr.write(`${text}\n`);
+    this.#open().stderr.write(`${text}\n`);
   }
 
   /** Resolves when everything was taken by the system. Throws `ReaderGone`. */
   async flush(): Promise<void> {
-    for (const stream of [this.#stdout, this.#stderr]) {
+    const { stdout, stderr } = this.#opened ?? {};
+    for (const stream of [stdout, stderr]) {
+      if (stream === undefined) continue;
       if (stream.writableLength === 0) continue;
       await new Promise<void>((resolve) => {
         stream.once('close', resolve);
@@ -108,6 +103,19 @@ export class Output {
       });
     }
     if (this.#gone.signal.aborted) throw this.#gone.signal.reason;
+  }
+
+  #open(): { stdout: NodeJS.WriteStream; stderr: NodeJS.WriteStream } {
+    if (this.#opened !== undefined) return this.#opened;
+    const { stdout, stderr } = this.#streams;
+    stdout.on('error', (error: NodeJS.ErrnoException) => {
+      const gone = error.code === 'EPIPE' || error.code === 'ECONNRESET';
+      this.#gone.abort(gone ? new ReaderGone('the reader of stdout went away') : error);
+    });
+    // Nobody reads our messages: that is no reason to stop.
+    stderr.on('error', () => {});
+    this.#opened = { stdout, stderr };
+    return this.#opened;
   }
 }
 

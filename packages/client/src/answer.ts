@@ -34,6 +34,8 @@ export interface Answer {
   spawn_error?: string;
   leftover_pids?: number[];
   warnings?: string[];
+  /** Of the job on its machine, while it runs. */
+  pid?: number;
   last_output_at?: string;
   last_line?: string;
   stdout_tail?: string;
@@ -84,7 +86,9 @@ export function answerOf(view: ExecView, options: AnswerOptions): Answer {
     ...(state.cancel_requested ? { cancel_requested: true as const } : {}),
     ...(state.writers_remaining ? { writers_remaining: true as const } : {}),
     ...given('warnings', state.warnings?.length ? state.warnings : undefined),
-    ...(state.status === 'running' ? given('last_output_at', state.last_output_at) : {}),
+    ...(state.status === 'running'
+      ? { ...given('pid', state.pid), ...given('last_output_at', state.last_output_at) }
+      : {}),
     ...output(view, options.tails),
   };
 }

@@ -1,4 +1,3 @@
-import { userInfo } from 'node:os';
 import { join } from 'node:path';
 
 /** Where CLI and controller keep their things. Folders are made 0700 by whoever first needs them. */
@@ -27,7 +26,7 @@ type Env = Readonly<Record<string, string | undefined>>;
 /** One folder under `CODEX_REMOTE_HOME` when it is set, else the XDG base directories. */
 export function controllerPaths(env: Env, uid: number = process.getuid?.() ?? 0): ControllerPaths {
   const own = env.CODEX_REMOTE_HOME;
-  const home = env.HOME ?? userInfo().homedir;
+  const home = env.HOME ?? homeOfUser();
   const xdg = (name: string, fallback: string) => join(env[name] || join(home, fallback), 'codex-remote');
   const config = own ? join(own, 'config') : xdg('XDG_CONFIG_HOME', '.config');
   const state = own ? join(own, 'state') : xdg('XDG_STATE_HOME', '.local/state');
@@ -61,6 +60,11 @@ export function shortSocketFolder(wanted: string, uid: number): string {
 /** Where the agent keeps its things on a machine, unless `machine add --agent-home` says otherwise. */
 export function agentBase(env: Env): string {
   if (env.CODEX_REMOTE_AGENT_HOME) return env.CODEX_REMOTE_AGENT_HOME;
-  const home = env.HOME ?? userInfo().homedir;
+  const home = env.HOME ?? homeOfUser();
   return join(env.XDG_DATA_HOME || join(home, '.local/share'), 'codex-remote-agent');
+}
+
+/** Loaded only where `HOME` is not set. */
+function homeOfUser(): string {
+  return process.getBuiltinModule('node:os').userInfo().homedir;
 }
