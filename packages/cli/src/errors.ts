@@ -114,6 +114,14 @@ export function failureOf(thrown: unknown, options: FailureOptions): Failure {
   };
 }
 
+/** The exec is not ours, or there is none: waiting for it would be wrong. */
+const refusals: ReadonlySet<ErrorCode> = new Set([
+  'exec_not_found',
+  'exec_removed',
+  'ambiguous_id',
+  'conflict',
+]);
+
 function next(
   error: RemoteError,
   known: Advice | undefined,
@@ -125,7 +133,7 @@ function next(
       'fix-config',
       error.details.hint?.startsWith('codex-remote ') ? error.details.hint : 'codex-remote --help',
     );
-  if (exec_id !== undefined && error.code !== 'exec_not_found' && error.code !== 'ambiguous_id') {
+  if (exec_id !== undefined && !refusals.has(error.code)) {
     if (sent === 'yes' || sent === 'unknown')
       return withCommand('wait', `codex-remote exec result --id ${exec_id}`);
     if (sent === 'no' && error.retryable && args[0] !== undefined)

@@ -20,7 +20,7 @@ export interface HttpResponse {
   readonly status: number;
   /** Names in lower case. */
   readonly headers: ReadonlyMap<string, string>;
-  /** Read once. Throws `stream_cut` when the connection ends before the body does. */
+  /** Read once; its pieces are the reader's to keep. Throws `stream_cut` when the connection ends before the body does. */
   readonly body: AsyncIterable<Uint8Array>;
   /** Ends the exchange; safe to call more than once and after the body has been read. */
   close(): void;

@@ -1,3 +1,5 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { type Clock, RemoteError, streamId } from '@codex-remote/protocol/wire';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { ControllerClient, type FollowEvent, Follower, type StartRequest } from '../src/index.ts';
@@ -57,22 +59,19 @@ test('run gives started, both streams whole, finished', async () => {
 });
 
 test('cut in the middle again and again, every byte comes once', async () => {
+  // Each block waits until the one before it has been received and its connection was cut.
+  const gate = join(controller.home, 'go');
+  const job = `for i in $(seq 6); do seq -f "block $i line %g" 60; until [ -e ${gate}-$i ]; do sleep 0.005; done; done`;
   let cuts = 0;
-  const got = await all(
-    new Follower(client, { clock }).run(
-      start('for i in $(seq 400); do echo line $i; [ $((i % 40)) = 0 ] && sleep 0.02; done'),
-    ),
-    (event) => {
-      if (event.kind === 'output' && event.record.kind === 'data' && cuts < 6) {
-        cuts++;
-        controller.cut();
-      }
-    },
-  );
-  expect(got.stdout).toBe(Array.from({ length: 400 }, (_, i) => `line ${i + 1}\n`).join(''));
-  expect(got.kinds).toEqual(['started', 'finished']);
-  expect(cuts).toBe(6);
-  expect(controller.jobs.size).toBe(1);
+  const got = await all(new Follower(client, { clock }).run(start(job)), (event) => {
+    if (event.kind !== 'output' || event.record.kind !== 'data' || cuts === 6) return;
+    controller.cut();
+    writeFileSync(`${gate}-${++cuts}`, '');
+  });
+  const block = (i: number) =>
+    Array.from({ length: 60 }, (_, line) => `block ${i} line ${line + 1}\n`).join('');
+  expect(got.stdout).toBe([1, 2, 3, 4, 5, 6].map(block).join(''));
+  expect([got.kinds, cuts, controller.jobs.size]).toEqual([['started', 'finished'], 6, 1]);
 });
 
 test('a controller that goes away and comes back is not noticed', async () => {

@@ -52,11 +52,8 @@ class RawOutput implements LiveOutput {
 
   push(record: OutputRecord): Promise<void> | undefined {
     if (record.kind !== 'data') return undefined;
-    // The stream may hold on to what it is given, the record's bytes are the parser's.
-    return this.#output.write(
-      Buffer.from(record.bytes),
-      record.stream === streamId.stderr ? 'stderr' : 'stdout',
-    );
+    // The stream may hold on to the bytes: pieces of a body are never used again.
+    return this.#output.write(record.bytes, record.stream === streamId.stderr ? 'stderr' : 'stdout');
   }
 
   async end(): Promise<void> {}
