@@ -55,9 +55,10 @@ export async function runController(paths: ControllerPaths): Promise<void> {
         hello,
       });
       log.info({ machine: hello.machine, via: arrival.via, agent: hello.agent_version }, 'machine connected');
-      void session.closed.then((cause) =>
-        log.info({ machine: hello.machine, code: cause.code, err: cause.message }, 'machine disconnected'),
-      );
+      void session.closed.then((cause) => {
+        log.info({ machine: hello.machine, code: cause.code, err: cause.message }, 'machine disconnected');
+        if (cause.code === 'peer_silent') machines.suspect(hello.machine);
+      });
       followReports(session, hello.machine, history, changes).catch((error: unknown) => {
         log.info({ machine: hello.machine, err: RemoteError.from(error).message }, 'reports ended');
       });

@@ -107,27 +107,23 @@ describe.each(['ssh2', 'system'] as const)('from a bare host to an exit code, by
   });
 
   test('machine down keeps running execs, and machine up adopts them', async () => {
-    const started = await cli.json([
-      'exec',
-      'start',
-      '-m',
-      'gpu-box',
-      '--cmd',
-      'read line < gate; exit 5',
-      '--cwd',
-      '~/',
-    ]);
+    const cmd = 'until [ -e ~/gate ]; do sleep 0.05; done; exit 5';
+    const started = await cli.json(['exec', 'start', '-m', 'gpu-box', '--cmd', cmd]);
     const id = String(started.exec_id);
-    const before = await cli.json(['exec', 'result', '--id', id]);
+    const before = await waitFor('the pid', async () => {
+      const now = await cli.json(['exec', 'result', '--id', id]);
+      return now.pid !== undefined && now;
+    });
     const down = await cli.json(['machine', 'down', 'gpu-box']);
     expect(down).toMatchObject({ ok: true, stopped: true, running: [id] });
     expect(await cli.json(['machine', 'check', 'gpu-box'])).toMatchObject({ ssh_ok: true, daemon_ok: false });
-    expect(before.status === 'running' || before.status === 'finished').toBe(true);
+    const refused = await cli.json(['machine', 'down', 'gpu-box', '--purge'], 1);
+    expect(refused).toMatchObject({ error: { code: 'conflict' } });
     await cli.json(['machine', 'up', 'gpu-box']);
-    expect(await cli.json(['exec', 'result', '--id', id])).toMatchObject({
-      exec_id: id,
-      started_at: before.started_at,
-    });
+    const after = await cli.json(['exec', 'result', '--id', id]);
+    expect(after).toMatchObject({ status: 'running', pid: before.pid, started_at: before.started_at });
+    await lab.user.write('gate', '');
+    expect(await cli.json(['exec', 'wait', '--id', id], 5)).toMatchObject({ reason: 'exited', exit_code: 5 });
   });
 
   test('machine down --purge removes what was installed once nothing runs', async () => {

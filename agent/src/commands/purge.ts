@@ -1,4 +1,5 @@
-import { rmSync } from 'node:fs';
+import { rmdirSync, rmSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { RemoteError } from '@codex-remote/protocol/wire';
 import { type AgentHome, readAgentConfig } from '../home.ts';
 import { runningExecs } from './running-execs.ts';
@@ -17,8 +18,18 @@ export async function purgeHome(home: AgentHome): Promise<boolean> {
     );
   }
   for (const endpoint of readAgentConfig(home).endpoints) {
-    if (endpoint.kind === 'tunnel') rmSync(endpoint.dir, { recursive: true, force: true });
+    if (endpoint.kind === 'tunnel') removeSocketFolder(endpoint.dir);
   }
   rmSync(home.path, { recursive: true, force: true });
   return true;
+}
+
+function removeSocketFolder(path: string): void {
+  rmSync(path, { recursive: true, force: true });
+  try {
+    // The short one under /tmp has a parent of ours, which other homes may still use.
+    rmdirSync(dirname(path));
+  } catch {
+    // It is used, or it is the home itself.
+  }
 }

@@ -1,5 +1,5 @@
 import { type FSWatcher, watch } from 'node:fs';
-import { Backoff, type Logger } from '@codex-remote/platform';
+import { Backoff, type Logger, makePrivateDir } from '@codex-remote/platform';
 import { type Channel, type Clock, RemoteError, Session } from '@codex-remote/protocol/wire';
 import { type DialTarget, dial } from './dial.ts';
 import { dialTargets } from './endpoints.ts';
@@ -17,9 +17,18 @@ export interface ConnectorOptions {
 const firstWaitMs = 200;
 const maxWaitMs = 15_000;
 
+/** A dial and handshake under way. */
+interface Attempt {
+  readonly target: DialTarget;
+  readonly giveUp: AbortController;
+}
+
+/** From the first packet to the end of the handshake. A forwarded socket whose SSH connection died accepts and says nothing. */
+const attemptMs = 10_000;
+
 /**
  * Keeps one session to the controller for as long as the agent lives: tries each endpoint in turn, waits with full
- * jitter between rounds, and tries at once when a tunnel socket appears.
+ * jitter between rounds, and tries at once when a tunnel socket appears, also when it is in the middle of an older one.
  */
 export class Connector {
   readonly #options: ConnectorOptions;
@@ -27,8 +36,10 @@ export class Connector {
   readonly #backoff: Backoff;
   readonly #watchers: FSWatcher[] = [];
   #wake = new AbortController();
+  #attempt: Attempt | undefined;
   #session: Session | undefined;
 
+  /** Throws `state_unusable` when a folder for tunnels cannot be made. */
   constructor(options: ConnectorOptions) {
     this.#options = options;
     this.#backoff = new Backoff({
@@ -38,7 +49,7 @@ export class Connector {
       maxMs: maxWaitMs,
     });
     for (const endpoint of options.self.config.endpoints) {
-      if (endpoint.kind === 'tunnel') this.#watchers.push(watch(endpoint.dir, () => this.#wake.abort()));
+      if (endpoint.kind === 'tunnel') this.#watchTunnels(endpoint.dir);
     }
   }
 
@@ -54,38 +65,68 @@ export class Connector {
   stop(): void {
     this.#stopped.abort();
     for (const watcher of this.#watchers) watcher.close();
+    this.#attempt?.giveUp.abort();
     this.#session?.end(new RemoteError('shutting_down', 'the agent was asked to stop'));
+  }
+
+  #watchTunnels(dir: string): void {
+    makePrivateDir(dir);
+    const watcher = watch(dir, () => void this.#tunnelsChanged());
+    // Without the watch the rounds go on.
+    watcher.on('error', () => watcher.close());
+    this.#watchers.push(watcher);
+  }
+
+  async #tunnelsChanged(): Promise<void> {
+    const [newest] = await dialTargets(this.#options.self.config.endpoints);
+    if (!newest) return;
+    const attempt = this.#attempt;
+    if (attempt && describe(attempt.target) === describe(newest)) return;
+    attempt?.giveUp.abort();
+    this.#wake.abort();
   }
 
   /** True when there was a session, whatever ended it. */
   async #round(): Promise<boolean> {
     for (const target of await dialTargets(this.#options.self.config.endpoints)) {
-      if (this.#stopped.signal.aborted) return false;
+      if (this.#stopped.signal.aborted || this.#wake.signal.aborted) return false;
       try {
-        await this.#hold(target);
+        const session = await this.#connect(target);
+        await this.#hold(session, target);
         return true;
       } catch (error) {
-        this.#options.log.info(
-          {
-            target: describe(target),
-            code: RemoteError.from(error).code,
-            err: RemoteError.from(error).message,
-          },
-          'dial failed',
-        );
+        const { code, message } = RemoteError.from(error);
+        this.#options.log.info({ target: describe(target), code, err: message }, 'dial failed');
       }
     }
     return false;
   }
 
-  async #hold(target: DialTarget): Promise<void> {
-    const { self, clock, log, accept } = this.#options;
-    const dialled = await dial(target, this.#stopped.signal);
-    await greetController(dialled, self, clock);
-    const session = new Session({ transport: dialled.transport, side: 'agent', clock, accept });
+  async #connect(target: DialTarget): Promise<Session> {
+    const { self, clock, accept } = this.#options;
+    const giveUp = new AbortController();
+    const deadline = clock.setTimer(attemptMs, () => giveUp.abort());
+    this.#attempt = { target, giveUp };
+    if (this.#stopped.signal.aborted) giveUp.abort();
+    try {
+      const dialled = await dial(target, giveUp.signal);
+      const drop = (): void => dialled.transport.destroy();
+      giveUp.signal.addEventListener('abort', drop);
+      await greetController(dialled, self, clock);
+      giveUp.signal.removeEventListener('abort', drop);
+      return new Session({ transport: dialled.transport, side: 'agent', clock, accept });
+    } finally {
+      deadline.cancel();
+      this.#attempt = undefined;
+    }
+  }
+
+  async #hold(session: Session, target: DialTarget): Promise<void> {
+    const { log } = this.#options;
     this.#session = session;
-    if (this.#stopped.signal.aborted)
+    if (this.#stopped.signal.aborted) {
       session.end(new RemoteError('shutting_down', 'the agent was asked to stop'));
+    }
     log.info({ target: describe(target) }, 'connected');
     const cause = await session.closed;
     this.#session = undefined;

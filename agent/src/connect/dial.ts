@@ -20,13 +20,11 @@ export interface Dialled {
   readonly exporter: Uint8Array;
 }
 
-/** From the first packet to the upgrade's answer. */
-const dialMs = 10_000;
 const exporterLabel = 'EXPORTER-codex-remote-session-auth';
 
 /**
- * Opens a WebSocket. The caller owns the transport from then on. Redirects are not followed, other answers than 101
- * destroy the socket. Throws `connection_reset` or `unauthorized` (a certificate that is not the pinned one).
+ * Opens a WebSocket; `signal` gives up, and is the only limit in time. The caller owns the transport from then on.
+ * Redirects are not followed, other answers than 101 destroy the socket. Throws `connection_reset` or `unauthorized` (a certificate that is not the pinned one).
  */
 export async function dial(target: DialTarget, signal: AbortSignal): Promise<Dialled> {
   switch (target.kind) {
@@ -60,7 +58,6 @@ function upgrade(
       ...webSocketLimits,
       createConnection: open,
       followRedirects: false,
-      handshakeTimeout: dialMs,
       ...(trustedLink ? { generateMask: zeroMask } : {}),
     });
     let transport: WsTransport | undefined;
@@ -115,7 +112,6 @@ function openPinned(
       checkServerIdentity: () => undefined,
     });
     socket.setNoDelay(true);
-    socket.setTimeout(dialMs, () => socket.destroy(new Error('timeout')));
     const abort = (): void => {
       socket.destroy(new Error('aborted'));
     };
@@ -148,7 +144,6 @@ function openPinned(
         );
       }
       signal.removeEventListener('abort', abort);
-      socket.setTimeout(0);
       resolve(socket);
     });
     if (signal.aborted) abort();

@@ -134,6 +134,11 @@ export class Machines {
     return this.#turn(name, () => new MachineDown(this.#world, this.#must(name)).run(purge));
   }
 
+  /** The session of a machine ended because nothing came any more: its tunnel may be dead without knowing. */
+  suspect(name: string): void {
+    void this.#world.tunnels.get(name)?.suspect();
+  }
+
   /** Opens the way again for every machine that was brought up over SSH; called once, at the start. */
   reopenAll(): void {
     for (const machine of this.#world.registry.list()) {

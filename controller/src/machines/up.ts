@@ -29,6 +29,8 @@ export class MachineBringUp {
   readonly #request: MachineUp;
   readonly #context: SshContext;
   readonly #onStage: (stage: Stage) => void;
+  /** Where the standing tunnel puts its sockets. */
+  readonly #runDirBefore: string | undefined;
   /** A bring-up is never withdrawn: whoever asked for it may be gone. */
   readonly #signal = new AbortController().signal;
 
@@ -44,6 +46,7 @@ export class MachineBringUp {
     this.#request = request;
     this.#context = context;
     this.#onStage = onStage;
+    this.#runDirBefore = world.registry.get(machine.name)?.installation?.run_dir;
   }
 
   async run(): Promise<MachineUpResult> {
@@ -132,7 +135,7 @@ export class MachineBringUp {
     const standing = tunnels.get(machine.name);
     // Where the standing connection was used its tunnel is kept: it serves the same folder.
     const tunnel =
-      fresh === undefined && standing !== undefined
+      fresh === undefined && standing !== undefined && installed.run_dir === this.#runDirBefore
         ? standing
         : await tunnels.open(machine, installationOf(installed, 'tunnel'), {
             ...(fresh === undefined ? {} : { initial: fresh }),
