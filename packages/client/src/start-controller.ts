@@ -1,4 +1,3 @@
-import type { ChildProcess } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
 import type { ControllerPaths } from '@codex-remote/platform';
 import { RemoteError } from '@codex-remote/protocol/wire';
@@ -38,19 +37,51 @@ const callersOwn = [
  * `controller_unreachable` with the log's path.
  */
 export async function startController(options: StartController): Promise<void> {
-  const { paths, program, env } = options;
+  const { paths } = options;
   makePrivate(paths.runtime);
   makePrivate(paths.state);
-  const { spawn } = await import('node:child_process');
-  const [command, ...argv] = program;
-  const child = spawn(command, argv, {
-    cwd: '/',
-    detached: true,
-    stdio: 'ignore',
-    env: controllerEnvironment(env),
-  });
-  child.unref();
-  await answering(child, options);
+  const limitMs = options.startMs ?? startMs;
+  const until = performance.now() + limitMs;
+  let attempt = await Attempt.spawn(options);
+  for (let waitMs = firstLookMs; ; waitMs = Math.min(lastLookMs, waitMs * 1.5)) {
+    const why = await look(paths.socket);
+    if (why === undefined) return;
+    if (attempt.failed !== undefined) throw notStarted(attempt.failed, paths.log);
+    if (performance.now() > until)
+      throw notStarted(`no answer on its socket within ${limitMs} ms (${why})`, paths.log);
+    await new Promise((resolve) => setTimeout(resolve, waitMs));
+    // It lost to one that was on its way out: nobody answers, so the next one may win.
+    if (attempt.lost && (await look(paths.socket)) !== undefined) attempt = await Attempt.spawn(options);
+  }
+}
+
+/** One controller that was started, as far as its parent sees it. */
+class Attempt {
+  /** Why it will never answer. */
+  failed: string | undefined;
+  /** It ended by itself because another controller holds the lock. */
+  lost = false;
+
+  static async spawn({ program, env }: StartController): Promise<Attempt> {
+    const { spawn } = await import('node:child_process');
+    const [command, ...argv] = program;
+    const attempt = new Attempt();
+    const child = spawn(command, argv, {
+      cwd: '/',
+      detached: true,
+      stdio: 'ignore',
+      env: controllerEnvironment(env),
+    });
+    child.once('error', (error) => {
+      attempt.failed = error.message;
+    });
+    child.once('exit', (code, signal) => {
+      if (code === 0) attempt.lost = true;
+      else attempt.failed = `it ended with ${signal ?? `exit code ${code}`}`;
+    });
+    child.unref();
+    return attempt;
+  }
 }
 
 export function controllerEnvironment(env: StartController['env']): Record<string, string> {
@@ -59,28 +90,6 @@ export function controllerEnvironment(env: StartController['env']): Record<strin
     if (value !== undefined && !callersOwn.includes(name)) kept[name] = value;
   }
   return kept;
-}
-
-async function answering(
-  child: ChildProcess,
-  { paths, startMs: limitMs = startMs }: StartController,
-): Promise<void> {
-  let failed: string | undefined;
-  child.once('error', (error) => {
-    failed = error.message;
-  });
-  child.once('exit', (code, signal) => {
-    if (code !== 0) failed = `it ended with ${signal ?? `exit code ${code}`}`;
-  });
-  const until = performance.now() + limitMs;
-  for (let waitMs = firstLookMs; ; waitMs = Math.min(lastLookMs, waitMs * 1.5)) {
-    const why = await look(paths.socket);
-    if (why === undefined) return;
-    if (failed !== undefined) throw notStarted(failed, paths.log);
-    if (performance.now() > until)
-      throw notStarted(`no answer on its socket within ${limitMs} ms (${why})`, paths.log);
-    await new Promise((resolve) => setTimeout(resolve, waitMs));
-  }
 }
 
 /** Undefined when a controller answers that it is ready, else why not. Throws `sandbox_denied`. */

@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { RemoteError } from '@codex-remote/protocol/wire';
@@ -74,6 +74,16 @@ test('two at once: one serves, both callers are answered', async () => {
   const start = () => startController({ paths: paths(), program: program(), env: process.env });
   const clients = [0, 1].map(() => new ControllerClient({ socket: paths().socket, start }));
   expect(await Promise.all(clients.map((client) => client.machines()))).toEqual([[], []]);
+});
+
+test('one that loses to a controller on its way out is followed by the next', async () => {
+  mkdirSync(join(home, 'lock'));
+  const start = () => startController({ paths: paths(), program: program(), env: process.env });
+  const asked = new ControllerClient({ socket: paths().socket, start }).machines();
+  await expect.poll(pids).toHaveLength(1);
+  rmSync(join(home, 'lock'), { recursive: true });
+  expect(await asked).toEqual([]);
+  expect(pids().length).toBeGreaterThan(1);
 });
 
 test('one that fails is told with its log, soon', async () => {
