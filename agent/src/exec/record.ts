@@ -26,8 +26,9 @@ export function parseRecord(text: string): ExitRecord {
   let noCwd = false;
   const eof = new Set<string>();
   const torn = new Set<string>();
-  const lines = text.split('\n');
-  // What follows the last newline is half a line even when it looks whole.
+  // The rest is fill. What follows the last newline is half a line even when it looks whole.
+  const fill = text.indexOf('\n\n');
+  const lines = (fill < 0 ? text : text.slice(0, fill + 1)).split('\n');
   lines.pop();
   for (const line of lines) {
     const match = /^v1 ([a-z]+)(?: (.*))? end$/.exec(line);

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
-import { closeSync, constants, fstatSync, mkdirSync, openSync, rmSync } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync, rmSync } from 'node:fs';
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ProcessIdentity, ProcessTable } from '@codex-remote/platform';
 import { RemoteError } from '@codex-remote/protocol/wire';
@@ -40,10 +41,10 @@ export class ShimFactory {
   }
 
   /** A folder with the files of an exec and no shim; the caller closes `journal`. */
-  stageFolder(): { path: string; journal: number } {
-    const path = this.#fresh();
+  async stageFolder(): Promise<{ path: string; journal: number }> {
+    const path = await this.#fresh();
     try {
-      const { journal, ...files } = createFiles(path);
+      const { journal, ...files } = await createFiles(path);
       for (const fd of Object.values(files)) closeSync(fd);
       return { path, journal };
     } catch (error) {
@@ -58,8 +59,8 @@ export class ShimFactory {
     let path: string | undefined;
     let journal: number | undefined;
     try {
-      path = this.#fresh();
-      const { journal: journalFd, ...files } = createFiles(path);
+      path = await this.#fresh();
+      const { journal: journalFd, ...files } = await createFiles(path);
       journal = journalFd;
       open.push(...Object.values(files));
       const stdin = options.stdin ?? openSync('/dev/null', constants.O_RDONLY);
@@ -100,9 +101,9 @@ export class ShimFactory {
     rmSync(staged.path, { recursive: true, force: true });
   }
 
-  #fresh(): string {
+  async #fresh(): Promise<string> {
     const path = join(this.#dir, randomBytes(9).toString('hex'));
-    mkdirSync(path, 0o700);
+    await mkdir(path, 0o700);
     return path;
   }
 }

@@ -1,24 +1,35 @@
+import type { Clock, Timer } from '@codex-remote/protocol/wire';
 import type { StagedShim } from './shim-factory.ts';
+
+/** Starts that follow each other closer than this are not held up by making spares, as long as one is left. */
+const quietMs = 20;
 
 /**
  * Shims that were started before their job is known: a spawn, two shells, two pumps and a setsid then cost the next start
- * nothing. Each is about eight idle processes of 1 MB together, so few are kept.
+ * nothing. Each is eight idle processes of about 1 MB together, so few are kept.
  */
 export class Spares {
   readonly #make: () => Promise<StagedShim>;
   readonly #discard: (staged: StagedShim) => void;
   readonly #wanted: number;
+  readonly #clock: Clock;
   #ready: StagedShim[] = [];
   #making = 0;
   /** Changes when what was made before is of no use. */
   #generation = 0;
-  #fill: NodeJS.Immediate | undefined;
+  #timer: Timer | undefined;
   #closed = false;
 
-  constructor(make: () => Promise<StagedShim>, discard: (staged: StagedShim) => void, wanted: number) {
+  constructor(
+    make: () => Promise<StagedShim>,
+    discard: (staged: StagedShim) => void,
+    wanted: number,
+    clock: Clock,
+  ) {
     this.#make = make;
     this.#discard = discard;
     this.#wanted = wanted;
+    this.#clock = clock;
   }
 
   /** One that waits at its gate, or undefined. It belongs to the caller. */
@@ -31,16 +42,15 @@ export class Spares {
     }
   }
 
-  /** Makes what is missing, after the work at hand. */
+  /** Makes what is missing: when nothing was started for a moment, or at once when none is left. */
   refill(): void {
-    if (this.#closed || this.#fill) return;
-    this.#fill = setImmediate(() => {
-      this.#fill = undefined;
-      while (!this.#closed && this.#ready.length + this.#making < this.#wanted) void this.#add();
-    });
+    this.#timer?.cancel();
+    if (this.#closed) return;
+    const none = this.#ready.length + this.#making === 0;
+    this.#timer = this.#clock.setTimer(none ? 0 : quietMs, () => this.#fill());
   }
 
-  /** The environment has changed: those that wait have the old one. */
+  /** The environment has changed, or is known at last: those that wait have another one. */
   renew(): void {
     this.#drop();
     this.refill();
@@ -48,8 +58,12 @@ export class Spares {
 
   close(): void {
     this.#closed = true;
-    clearImmediate(this.#fill);
+    this.#timer?.cancel();
     this.#drop();
+  }
+
+  #fill(): void {
+    while (!this.#closed && this.#ready.length + this.#making < this.#wanted) void this.#add();
   }
 
   async #add(): Promise<void> {

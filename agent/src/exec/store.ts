@@ -88,7 +88,7 @@ interface Entry {
 }
 
 const defaultDiskReserveBytes = 64 * 1024 * 1024;
-const defaultSpares = 2;
+const defaultSpares = 3;
 /** PATH_MAX: a report of an exec stays within a frame. */
 const maxPathCharacters = 4096;
 /** Behind the watches: finds what no event told, such as a shim that died with its waiter. */
@@ -156,6 +156,7 @@ export class ExecStore {
       () => this.#makeSpare(),
       (staged) => this.#factory.discard(staged),
       options.spares ?? defaultSpares,
+      this.#clock,
     );
     this.#context = {
       table,
@@ -166,7 +167,7 @@ export class ExecStore {
       changed: (state) => this.#changed(state),
     };
     this.#load();
-    this.#spares.refill();
+    this.#spares.renew();
     this.#poll();
     this.#retainSoon();
   }
@@ -406,7 +407,7 @@ export class ExecStore {
     exitCode: number,
     why: string,
   ): Promise<ExecState> {
-    const staged = this.#factory.stageFolder();
+    const staged = await this.#factory.stageFolder();
     let state: ExecEnded;
     try {
       await this.#gate.enter(staged.path, staged.journal, folder, spec);
