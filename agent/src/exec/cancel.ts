@@ -73,11 +73,12 @@ async function settledMembers(processes: JobProcesses, options: EndOptions): Pro
 function members(processes: JobProcesses, table: ProcessTable): ProcessStat[] {
   const { job } = processes;
   const session = job && table.isAlive(job) ? job.pid : undefined;
-  return table
-    .all()
-    .filter(
-      (stat) => stat.session === session || table.hasMark(stat.pid, processes.markName, processes.mark),
-    );
+  return table.all().filter((stat) => {
+    if (stat.session === session) return true;
+    // What is older than the job is no child of it: most environments need not be read.
+    const canBeOurs = job === undefined || stat.start >= job.start;
+    return canBeOurs && table.hasMark(stat.pid, processes.markName, processes.mark);
+  });
 }
 
 /** In the job's session by number only: the number can have been used again. */
