@@ -17,7 +17,7 @@ export function inheritedDescriptors(): number[] {
 }
 
 /**
- * Closes what a careless parent left open: it would reach every job and keep the parent's pipes and files alive. For the
+ * Closes what a careless parent left open, which Node itself does for the first sixteen only: it would reach every job and keep the parent's pipes and files alive. For the
  * agent's first moments, before it opens anything of its own.
  */
 export function closeInheritedDescriptors(): void {
