@@ -1,4 +1,5 @@
 import { type FSWatcher, watch } from 'node:fs';
+import { dirname } from 'node:path';
 import { Backoff, type Logger, makePrivateDir } from '@codex-remote/platform';
 import { type Channel, type Clock, RemoteError, Session } from '@codex-remote/protocol/wire';
 import { type DialTarget, dial } from './dial.ts';
@@ -28,7 +29,7 @@ const attemptMs = 10_000;
 
 /**
  * Keeps one session to the controller for as long as the agent lives: tries each endpoint in turn, waits with full
- * jitter between rounds, and tries at once when a tunnel socket appears, also when it is in the middle of an older one.
+ * jitter between rounds, and tries at once when a socket appears, also when it is in the middle of an older one.
  */
 export class Connector {
   readonly #options: ConnectorOptions;
@@ -49,7 +50,8 @@ export class Connector {
       maxMs: maxWaitMs,
     });
     for (const endpoint of options.self.config.endpoints) {
-      if (endpoint.kind === 'tunnel') this.#watchTunnels(endpoint.dir);
+      if (endpoint.kind === 'tunnel') this.#watchSockets(endpoint.dir);
+      if (endpoint.kind === 'unix') this.#watchSockets(dirname(endpoint.path));
     }
   }
 
@@ -69,15 +71,15 @@ export class Connector {
     this.#session?.end(new RemoteError('shutting_down', 'the agent was asked to stop'));
   }
 
-  #watchTunnels(dir: string): void {
+  #watchSockets(dir: string): void {
     makePrivateDir(dir);
-    const watcher = watch(dir, () => void this.#tunnelsChanged());
+    const watcher = watch(dir, () => void this.#socketsChanged());
     // Without the watch the rounds go on.
     watcher.on('error', () => watcher.close());
     this.#watchers.push(watcher);
   }
 
-  async #tunnelsChanged(): Promise<void> {
+  async #socketsChanged(): Promise<void> {
     const [newest] = await dialTargets(this.#options.self.config.endpoints);
     if (!newest) return;
     const attempt = this.#attempt;

@@ -2,7 +2,7 @@ import type { Clock, Timer } from '@codex-remote/protocol/wire';
 import type { StagedShim } from './shim-factory.ts';
 
 /** Starts that follow each other closer than this are not held up by making spares, as long as one is left. */
-const quietMs = 20;
+const quietMs = 50;
 
 /**
  * Shims that were started before their job is known: a spawn, two shells, two pumps and a setsid then cost the next start
@@ -14,7 +14,7 @@ export class Spares {
   readonly #wanted: number;
   readonly #clock: Clock;
   #ready: StagedShim[] = [];
-  #making = 0;
+  #filling = false;
   /** Changes when what was made before is of no use. */
   #generation = 0;
   #timer: Timer | undefined;
@@ -46,8 +46,8 @@ export class Spares {
   refill(): void {
     this.#timer?.cancel();
     if (this.#closed) return;
-    const none = this.#ready.length + this.#making === 0;
-    this.#timer = this.#clock.setTimer(none ? 0 : quietMs, () => this.#fill());
+    const none = this.#ready.length === 0;
+    this.#timer = this.#clock.setTimer(none ? 0 : quietMs, () => void this.#fill());
   }
 
   /** The environment has changed, or is known at last: those that wait have another one. */
@@ -62,21 +62,24 @@ export class Spares {
     this.#drop();
   }
 
-  #fill(): void {
-    while (!this.#closed && this.#ready.length + this.#making < this.#wanted) void this.#add();
+  /** One after the other: a spawn stops the agent for some milliseconds. */
+  async #fill(): Promise<void> {
+    if (this.#filling) return;
+    this.#filling = true;
+    while (!this.#closed && this.#ready.length < this.#wanted && (await this.#add()));
+    this.#filling = false;
   }
 
-  async #add(): Promise<void> {
+  /** False when there is no room for a spare now: starts make their own, and the next one asks again. */
+  async #add(): Promise<boolean> {
     const generation = this.#generation;
-    this.#making++;
     try {
       const staged = await this.#make();
       if (this.#closed || generation !== this.#generation) this.#discard(staged);
       else this.#ready.push(staged);
+      return true;
     } catch {
-      // No room for a spare now: starts make their own, and the next one asks again.
-    } finally {
-      this.#making--;
+      return false;
     }
   }
 

@@ -1,5 +1,5 @@
-import { isEnded, reportsFromAgent } from '@codex-remote/protocol/schema';
-import { RemoteError, type Session } from '@codex-remote/protocol/wire';
+import { type ExecReport, isEnded, reportsFromAgent } from '@codex-remote/protocol/schema';
+import { type Channel, RemoteError, type Session } from '@codex-remote/protocol/wire';
 import type { History } from '../history/history.ts';
 import type { ExecChanges } from './changes.ts';
 
@@ -25,12 +25,23 @@ export async function followReports(
       );
       return;
     }
-    if (!('reports' in message.data)) continue;
-    const { reports } = message.data;
-    const kept = reports.filter(({ state }) => !state.ephemeral);
-    if (kept.length > 0) await history.record(machine, kept);
-    for (const { state } of reports) changes.publish(machine, state);
-    const ended = reports.filter(({ state }) => isEnded(state)).map(({ state }) => state.exec_id);
-    if (ended.length > 0) await channel.send({ ack: ended });
+    if ('reports' in message.data) take(channel, machine, message.data.reports, history, changes);
   }
+}
+
+function take(
+  channel: Channel,
+  machine: string,
+  reports: readonly ExecReport[],
+  history: History,
+  changes: ExecChanges,
+): void {
+  const kept = reports.filter(({ state }) => !state.ephemeral);
+  const stored = kept.length > 0 ? history.record(machine, kept) : Promise.resolve();
+  const ended = reports.filter(({ state }) => isEnded(state)).map(({ state }) => state.exec_id);
+  // What could not be stored is not acknowledged: the machine keeps it and reports it again on its next connection.
+  const acknowledge = (): Promise<void> =>
+    ended.length > 0 ? channel.send({ ack: ended }) : Promise.resolve();
+  stored.then(acknowledge).catch(() => undefined);
+  for (const { state } of reports) changes.publish(machine, state);
 }

@@ -25,7 +25,7 @@ export interface HistoryFilter {
  * while a machine is away. An interface, because several controllers will have to share it one day.
  */
 export interface History {
-  /** Durable when the promise resolves; writes of one turn of the event loop share one transaction. */
+  /** Seen by the next read, durable when the promise resolves; reports that come together share one transaction. */
   record(machine: string, reports: readonly ExecReport[]): Promise<void>;
   get(machine: string, execId: string): HistoryEntry | undefined;
   /** Everything whose id is `idOrPrefix` or, where nothing is, begins with it; at most `limit`. */

@@ -1,7 +1,7 @@
 import { chmodSync } from 'node:fs';
 import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlite';
 import { type ExecReport, execState, isEnded } from '@codex-remote/protocol/schema';
-import type { Clock } from '@codex-remote/protocol/wire';
+import type { Clock, Timer } from '@codex-remote/protocol/wire';
 import type { History, HistoryEntry, HistoryFilter } from './history.ts';
 
 const schema = `
@@ -38,14 +38,21 @@ interface Pending {
   readonly report: ExecReport;
 }
 
+/**
+ * Reports wait so long for company: a commit is an fsync that holds up everything else in this process, and a short exec
+ * is reported three times. Nothing is promised before it: an end is acknowledged after the commit.
+ */
+const flushMs = 25;
+
 /** The embedded history: SQLite in WAL mode, fsynced at every commit (an acknowledged end is the agent's leave to forget). */
 export class SqliteHistory implements History {
   readonly #db: DatabaseSync;
   readonly #clock: Clock;
   readonly #upsert: StatementSync;
   readonly #get: StatementSync;
-  #pending: Pending[] = [];
-  #flush: Promise<void> | undefined;
+  /** The last report of each exec that is not committed yet, by id and machine. */
+  readonly #pending = new Map<string, Pending>();
+  #flush: { readonly done: Promise<void>; readonly timer: Timer } | undefined;
 
   constructor(path: string, clock: Clock) {
     this.#db = new DatabaseSync(path);
@@ -58,28 +65,31 @@ export class SqliteHistory implements History {
   }
 
   record(machine: string, reports: readonly ExecReport[]): Promise<void> {
-    for (const report of reports) this.#pending.push({ machine, report });
-    this.#flush ??= new Promise((resolve, reject) => {
-      setImmediate(() => {
-        this.#flush = undefined;
-        try {
-          this.#write();
-          resolve();
-        } catch (error) {
-          reject(error);
-        }
-      });
-    });
-    return this.#flush;
+    for (const report of reports) {
+      const key = keyOf(machine, report.state.exec_id);
+      const before = this.#pending.get(key);
+      // An end is final: a late report of the exec running does not replace it.
+      if (before && isEnded(before.report.state) && !isEnded(report.state)) continue;
+      this.#pending.set(key, { machine, report });
+    }
+    this.#flush ??= this.#flushSoon();
+    return this.#flush.done;
   }
 
   get(machine: string, execId: string): HistoryEntry | undefined {
-    this.#write();
     const row = this.#get.get(execId, machine);
-    return row && entryOf(row);
+    const stored = row && entryOf(row);
+    const pending = this.#pending.get(keyOf(machine, execId));
+    if (!pending) return stored;
+    if (stored && isEnded(stored.report.state) && !isEnded(pending.report.state)) return stored;
+    return { ...pending, as_of: new Date(this.#clock.wall()).toISOString() };
   }
 
   find(idOrPrefix: string, machine: string | undefined, limit: number): HistoryEntry[] {
+    if (machine !== undefined) {
+      const exact = this.get(machine, idOrPrefix);
+      if (exact) return [exact];
+    }
     this.#write();
     const where = machine === undefined ? '' : ' AND machine = ?';
     const machineArg = machine === undefined ? [] : [machine];
@@ -127,24 +137,44 @@ export class SqliteHistory implements History {
   }
 
   close(): void {
+    this.#flush?.timer.cancel();
     this.#write();
     this.#db.close();
   }
 
+  #flushSoon(): { done: Promise<void>; timer: Timer } {
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    const timer = this.#clock.setTimer(flushMs, () => {
+      this.#flush = undefined;
+      try {
+        this.#write();
+        resolve();
+      } catch (error) {
+        reject(error);
+      }
+    });
+    return { done: promise, timer };
+  }
+
+  /** Commits what waits. What could not be committed waits on: the next reader or report tries again. */
   #write(): void {
-    if (this.#pending.length === 0) return;
-    const batch = this.#pending;
+    if (this.#pending.size === 0) return;
     const asOf = new Date(this.#clock.wall()).toISOString();
     this.#db.exec('BEGIN IMMEDIATE');
     try {
-      for (const { machine, report } of batch) this.#upsert.run(...rowOf(machine, report, asOf));
+      for (const { machine, report } of this.#pending.values())
+        this.#upsert.run(...rowOf(machine, report, asOf));
       this.#db.exec('COMMIT');
     } catch (error) {
       this.#db.exec('ROLLBACK');
       throw error;
     }
-    this.#pending = [];
+    this.#pending.clear();
   }
+}
+
+function keyOf(machine: string, execId: string): string {
+  return `${execId}/${machine}`;
 }
 
 function rowOf(machine: string, report: ExecReport, asOf: string): SQLInputValue[] {

@@ -62,6 +62,9 @@ async function checkWayIn(
   return error ? { error: error.with({ machine: machine.name }) } : {};
 }
 
+/** A machine that was there a moment ago, or whose controller has just started, gets so long to come back. */
+const reconnectMs = 5_000;
+
 interface ExecCheck {
   readonly ms: number;
   readonly shell?: string;
@@ -77,6 +80,8 @@ async function checkExec(
 ): Promise<ExecCheck> {
   try {
     if (!registered || !machine.installation) throw notBroughtUp(machine.name);
+    const link = world.links.of(machine.name);
+    await link.session(link.patience(reconnectMs), signal);
     const [{ ms, warnings }, info] = await Promise.all([
       runCanary({
         execs: world.execs,
