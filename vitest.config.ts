@@ -6,7 +6,12 @@ export default defineConfig({
       {
         test: {
           name: 'unit',
-          include: ['packages/*/test/**/*.test.ts', 'agent/test/**/*.test.ts', 'controller/test/**/*.test.ts', 'test/src/**/*.test.ts'],
+          include: [
+            'packages/*/test/**/*.test.ts',
+            'agent/test/**/*.test.ts',
+            'controller/test/**/*.test.ts',
+            'test/src/**/*.test.ts',
+          ],
           testTimeout: 20_000,
           maxWorkers: 2,
         },

@@ -8,5 +8,5 @@ export { LoginUser, type LoginUserOptions } from './login-user.ts';
 export { answering, KeyAgent, type KeyPair, type KeyType, makeKey } from './ssh-keys.ts';
 export { SshLab, type SshLabOptions } from './ssh-lab.ts';
 export { freePort, Sshd, type SshdOptions } from './sshd.ts';
-export { waitFor } from './wait-for.ts';
 export { TcpProxy } from './tcp-proxy.ts';
+export { waitFor } from './wait-for.ts';
