@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { closeSync, openSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Clock } from '@codex-remote/protocol/wire';
-import { isRunnable, plainEnvironment, type User } from './login-environment.ts';
+import { isRunnable, plainEnvironment, type User, usualUmask } from './login-environment.ts';
 
 export interface CaptureOptions {
   readonly user: User;
@@ -48,7 +48,8 @@ export async function captureLogin(
         CODEX_REMOTE_ENV_OUT: out,
         CODEX_REMOTE_ENV_CAT: tools.cat,
       };
-      await runShell(user.shell, [...way, dumpLine(tools.sh)], { cwd: user.home, env }, clock, until);
+      const command = [user.shell, ...way, dumpLine(tools.sh)];
+      await runShell(tools.sh, ['-c', underUsualUmask, ...command], { cwd: user.home, env }, clock, until);
       const captured = parseDump(readFileSync(out));
       if (captured) return captured;
     }
@@ -57,6 +58,9 @@ export async function captureLogin(
     rmSync(out, { force: true });
   }
 }
+
+/** As a login begins: the agent's own mask is 077, and most rc files leave it alone. */
+const underUsualUmask = `umask 0${usualUmask.toString(8)}; exec "$0" "$@"`;
 
 async function runShell(
   shell: string,

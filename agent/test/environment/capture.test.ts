@@ -52,6 +52,15 @@ describe('captureLogin', () => {
     expect(readdirSync(home).filter((name) => name.startsWith('environment-'))).toEqual([]);
   });
 
+  it('begins with the usual umask, not with that of the agent', async () => {
+    const before = process.umask(0o077);
+    try {
+      expect((await captureLogin(options('/bin/bash')))?.umask).toBe(0o022);
+    } finally {
+      process.umask(before);
+    }
+  });
+
   it('works for a plain sh', async () => {
     expect((await captureLogin(options('/bin/dash')))?.env.HOME).toBe(home);
   });
