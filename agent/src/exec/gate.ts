@@ -1,8 +1,8 @@
 import { closeSync, constants, fsync, lstatSync, openSync, renameSync, writeSync } from 'node:fs';
 import { RemoteError } from '@codex-remote/protocol/wire';
-import type { ExecFolder } from './folder.ts';
-import { encodeLine } from './journal.ts';
-import type { StoredSpec } from './stored.ts';
+import type { ExecFolder } from '../folder/folder.ts';
+import { encodeLine } from '../folder/journal.ts';
+import type { StoredSpec } from '../folder/stored.ts';
 
 /** Named moments of a start at which tests end the process. */
 export type Failpoint = 'before_gate' | 'after_gate' | 'before_go' | 'after_go';

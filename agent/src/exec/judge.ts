@@ -1,6 +1,6 @@
 import { constants } from 'node:os';
 import type { ExecEnded, ExecState } from '@codex-remote/protocol/schema';
-import type { FolderSnapshot } from './folder.ts';
+import type { FolderSnapshot } from '../folder/folder.ts';
 
 /** What the process table says about one exec. Where it was not looked at, the careful answer: alive. */
 export interface Probe {

@@ -4,7 +4,7 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ProcessIdentity, ProcessTable } from '@codex-remote/platform';
 import { RemoteError } from '@codex-remote/protocol/wire';
-import { createFiles } from './folder.ts';
+import { createFiles } from '../folder/folder.ts';
 import { type GatedShim, type JobStart, type ShimTools, spawnShim } from './spawn.ts';
 
 /** A gated shim in a folder that is not an exec's yet. Who has it moves the folder to its place, or `discard`s it. */

@@ -23,12 +23,13 @@ import {
 import { type Clock, RemoteError, type Timer } from '@codex-remote/protocol/wire';
 import { currentUser, type LoginEnvironment, type User } from '../environment/login-environment.ts';
 import { EnvironmentSource } from '../environment/source.ts';
+import { ExecFolder } from '../folder/folder.ts';
+import type { StoredIdentity, StoredSpec } from '../folder/stored.ts';
 import type { LogSource } from '../logs/read-logs.ts';
 import { readTail } from '../logs/tail.ts';
 import { TimeSampler } from '../logs/time-sampler.ts';
 import { checkArgsFit, commandLine, resolveCommand, systemArgsLimit } from './command.ts';
 import { digestKey, requestDigest } from './digest.ts';
-import { ExecFolder } from './folder.ts';
 import { type Failpoint, Gate } from './gate.ts';
 import { jobEnvironment, splitUncarried } from './job-env.ts';
 import { failedToStart, judge } from './judge.ts';
@@ -37,7 +38,6 @@ import { asRefusal, ShimFactory, type StagedShim } from './shim-factory.ts';
 import { Spares } from './spares.ts';
 import { canTake, findTools, type JobStart, type ShimTools } from './spawn.ts';
 import { Spool, type Spooled } from './spool.ts';
-import type { StoredIdentity, StoredSpec } from './stored.ts';
 import { probeWithoutShim, Supervisor, type SupervisorContext } from './supervisor.ts';
 import { Tombstones } from './tombstones.ts';
 

@@ -2,12 +2,12 @@ import { type FSWatcher, watch } from 'node:fs';
 import type { ProcessTable } from '@codex-remote/platform';
 import { type ExecEnded, type ExecState, isEnded, type SignalName } from '@codex-remote/protocol/schema';
 import type { Clock, Timer } from '@codex-remote/protocol/wire';
+import type { ExecFolder, FolderSnapshot } from '../folder/folder.ts';
+import type { CancelIntent, StoredIdentity, StoredSpec } from '../folder/stored.ts';
 import { endProcesses } from './cancel.ts';
 import { Deadline } from './deadline.ts';
-import type { ExecFolder, FolderSnapshot } from './folder.ts';
 import { isDrained, judge, lingerMs, type Probe } from './judge.ts';
 import type { GatedShim } from './spawn.ts';
-import type { CancelIntent, StoredIdentity, StoredSpec } from './stored.ts';
 
 /** The variable by which a job's processes are found, see cancel.ts. */
 export const markName = 'CODEX_REMOTE_EXEC_MARK';

@@ -2,7 +2,7 @@ import { closeSync, openSync } from 'node:fs';
 import { DatabaseSync, type StatementSync } from 'node:sqlite';
 import { type ExecEnded, isEnded } from '@codex-remote/protocol/schema';
 import { RemoteError } from '@codex-remote/protocol/wire';
-import { parseStored, storedEnd } from './stored.ts';
+import { parseStored, storedEnd } from '../folder/stored.ts';
 
 /** How many are remembered; an id that was removed longer ago could run again. */
 export const maxTombstones = 100_000;

@@ -1,7 +1,7 @@
 import { type FSWatcher, watch } from 'node:fs';
 import { type ExecEnded, type ExecState, isEnded, type LogSelection } from '@codex-remote/protocol/schema';
 import { type Clock, encodeRecord, type Timer } from '@codex-remote/protocol/wire';
-import type { ExecFolder } from '../exec/folder.ts';
+import type { ExecFolder } from '../folder/folder.ts';
 import { type RecordSink, StreamReader } from './stream-reader.ts';
 
 /** Where an exec stands, for readers of its logs. */

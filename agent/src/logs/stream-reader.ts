@@ -8,7 +8,7 @@ import {
   streamId,
   writeRecordHeader,
 } from '@codex-remote/protocol/wire';
-import type { ExecFolder } from '../exec/folder.ts';
+import type { ExecFolder } from '../folder/folder.ts';
 import { openLog } from './log-file.ts';
 import { lineStart, tailLinesStart } from './tail.ts';
 import { offsetAtTime, TimeSamples } from './time-samples.ts';

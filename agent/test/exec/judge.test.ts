@@ -1,9 +1,9 @@
 import type { ExecEnded } from '@codex-remote/protocol/schema';
 import { describe, expect, it } from 'vitest';
-import type { FolderSnapshot } from '../../src/exec/folder.ts';
 import { judge, lingerMs, type Probe } from '../../src/exec/judge.ts';
-import type { ExitRecord } from '../../src/exec/record.ts';
-import type { CancelIntent, StoredIdentity, StoredSpec } from '../../src/exec/stored.ts';
+import type { FolderSnapshot } from '../../src/folder/folder.ts';
+import type { ExitRecord } from '../../src/folder/record.ts';
+import type { CancelIntent, StoredIdentity, StoredSpec } from '../../src/folder/stored.ts';
 
 const spec: StoredSpec = {
   version: 1,

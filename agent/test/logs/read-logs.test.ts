@@ -17,7 +17,7 @@ import { systemClock } from '@codex-remote/platform';
 import type { ExecEnded, LogSelection } from '@codex-remote/protocol/schema';
 import { type ExecRecord, frameHeaderBytes, RecordParser, streamId } from '@codex-remote/protocol/wire';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { ExecFolder } from '../../src/exec/folder.ts';
+import { ExecFolder } from '../../src/folder/folder.ts';
 import { readLogs } from '../../src/logs/read-logs.ts';
 import type { RecordSink } from '../../src/logs/stream-reader.ts';
 import { encodeSample } from '../../src/logs/time-samples.ts';

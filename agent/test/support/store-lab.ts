@@ -3,10 +3,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ProcessTable } from '@codex-remote/platform';
 import type { ExecEnded, ExecSpec, ExecState } from '@codex-remote/protocol/schema';
-import { readJournal } from '../../src/exec/journal.ts';
 import type { Spooled } from '../../src/exec/spool.ts';
 import { ExecStore, type ExecStoreOptions, type StartResult } from '../../src/exec/store.ts';
 import { markName } from '../../src/exec/supervisor.ts';
+import { readJournal } from '../../src/folder/journal.ts';
 
 /** A real store with real processes in a temporary home. `close` ends everything it started. */
 export class StoreLab {

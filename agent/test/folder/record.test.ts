@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { parseRecord, recordBytes } from '../../src/exec/record.ts';
+import { parseRecord, recordBytes } from '../../src/folder/record.ts';
 
 const stat = '41 (a b) c) R 1 41 41 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 4711 0';
 const whole = `v1 job ${stat} end\nv1 exit 137 end\nv1 eof stderr end\nv1 eof stdout end\n`;

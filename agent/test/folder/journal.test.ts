@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
-import { encodeLine, foldJournal } from '../../src/exec/journal.ts';
-import type { StoredIdentity } from '../../src/exec/stored.ts';
+import { encodeLine, foldJournal } from '../../src/folder/journal.ts';
+import type { StoredIdentity } from '../../src/folder/stored.ts';
 
 const identity: StoredIdentity = { shim: { pid: 10, start: 5 }, started_ms: 2_000, started_uptime_ms: 50 };
 
