@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
 import { closeSync, openSync, readFileSync } from 'node:fs';
 import type { Readable } from 'node:stream';
+import { withoutJobMarks } from '@codex-remote/platform';
 import { RemoteError } from '@codex-remote/protocol/wire';
 import type { AgentHome } from '../home.ts';
 import { type DaemonState, runningDaemon } from './daemon-state.ts';
@@ -33,6 +34,7 @@ function launch(home: AgentHome, bundle: string): Promise<DaemonState> {
   const child = spawn(process.execPath, [bundle, 'daemon', '--home', home.path], {
     detached: true,
     cwd: '/',
+    env: withoutJobMarks(process.env),
     stdio: ['ignore', log, log, 'pipe'],
   });
   closeSync(log);

@@ -1,3 +1,5 @@
+import { execIdName, execMarkName } from '@codex-remote/platform';
+
 /** Nothing of ours waits for a person, whatever the login environment says; `--env` wins over these. */
 const quietDefaults: Readonly<Record<string, string>> = {
   TERM: 'dumb',
@@ -13,7 +15,7 @@ const quietDefaults: Readonly<Record<string, string>> = {
 };
 
 /** Ours, or of the shell that was asked; a job that starts an agent must not hand them on. */
-const neverInherited = ['CODEX_REMOTE_EXEC_ID', 'CODEX_REMOTE_EXEC_MARK', 'OLDPWD', 'SHLVL', '_'];
+const neverInherited = [execIdName, execMarkName, 'OLDPWD', 'SHLVL', '_'];
 
 /** The environment of a job, but for its id and mark. */
 export function jobEnvironment(

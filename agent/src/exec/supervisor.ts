@@ -1,5 +1,5 @@
 import { type FSWatcher, watch } from 'node:fs';
-import type { ProcessTable } from '@codex-remote/platform';
+import { execMarkName, type ProcessTable } from '@codex-remote/platform';
 import { type ExecEnded, type ExecState, isEnded, type SignalName } from '@codex-remote/protocol/schema';
 import type { Clock, Timer } from '@codex-remote/protocol/wire';
 import type { ExecFolder, FolderSnapshot } from '../folder/folder.ts';
@@ -8,9 +8,6 @@ import { endProcesses } from './cancel.ts';
 import { Deadline } from './deadline.ts';
 import { isDrained, judge, lingerMs, type Probe } from './judge.ts';
 import type { GatedShim } from './spawn.ts';
-
-/** The variable by which a job's processes are found, see cancel.ts. */
-export const markName = 'CODEX_REMOTE_EXEC_MARK';
 
 /** Between TERM and KILL where nobody says otherwise. */
 export const defaultGraceMs = 10_000;
@@ -171,7 +168,7 @@ export class Supervisor {
     const run = async (): Promise<number[]> => {
       const job = this.#folder.record()?.job;
       const leftover = await endProcesses(
-        { job, markName, mark: this.#spec.mark },
+        { job, markName: execMarkName, mark: this.#spec.mark },
         {
           table,
           clock,
@@ -288,7 +285,7 @@ export function probeWithoutShim(
   const mark = folder.journal?.spec?.mark;
   const all = table.all();
   const isOurs = (stat: { pid: number }): boolean =>
-    mark !== undefined && table.hasMark(stat.pid, markName, mark);
+    mark !== undefined && table.hasMark(stat.pid, execMarkName, mark);
   return {
     shimAlive: false,
     // Not younger than the shim, else the session's number is used by another.

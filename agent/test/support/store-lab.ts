@@ -1,11 +1,10 @@
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { ProcessTable } from '@codex-remote/platform';
+import { execMarkName, ProcessTable } from '@codex-remote/platform';
 import type { ExecEnded, ExecSpec, ExecState } from '@codex-remote/protocol/schema';
 import type { Spooled } from '../../src/exec/spool.ts';
 import { ExecStore, type ExecStoreOptions, type StartResult } from '../../src/exec/store.ts';
-import { markName } from '../../src/exec/supervisor.ts';
 import { readJournal } from '../../src/folder/journal.ts';
 
 /** A real store with real processes in a temporary home. `close` ends everything it started. */
@@ -79,7 +78,7 @@ export class StoreLab {
     for (const id of readdirSync(execs)) {
       const journal = readJournal(join(execs, id, 'journal'));
       const mark = journal?.spec?.mark;
-      if (mark) for (const stat of this.table.marked(markName, mark)) kill(stat.pid);
+      if (mark) for (const stat of this.table.marked(execMarkName, mark)) kill(stat.pid);
       const shim = journal?.identity?.shim;
       if (shim && this.table.isAlive(shim))
         for (const stat of this.table.sessionMembers(shim.pid)) kill(stat.pid);

@@ -1,5 +1,5 @@
 import { mkdirSync } from 'node:fs';
-import type { ControllerPaths } from '@codex-remote/platform';
+import { type ControllerPaths, execIdName, execMarkName } from '@codex-remote/platform';
 import { RemoteError } from '@codex-remote/protocol/wire';
 import { request, sandboxDenied } from './http.ts';
 
@@ -18,12 +18,15 @@ export interface StartController {
 }
 
 /** Of one command line; the controller outlives it. */
-const callersOwn = [
+const callersOwn: readonly string[] = [
   'CODEX_REMOTE_MACHINE',
   'CODEX_REMOTE_OUTPUT',
   'CODEX_REMOTE_SESSION',
   'CODEX_THREAD_ID',
   'CLAUDE_CODE_SESSION_ID',
+  // A job may start it: with the job's marks it would end with the job.
+  execIdName,
+  execMarkName,
   'OLDPWD',
   'PWD',
 ];

@@ -6,6 +6,7 @@ export * from './backoff.ts';
 export * from './clock.ts';
 export * from './durable.ts';
 export * from './ids.ts';
+export * from './job-marks.ts';
 export * from './keys.ts';
 export * from './lock.ts';
 export * from './log-file.ts';
