@@ -1,5 +1,4 @@
 import { execFile } from 'node:child_process';
-import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { BlackholePort, Cli, freePort, SshLab } from '@codex-remote/test/lab';
@@ -94,7 +93,7 @@ describe('machine up that cannot work says why and what to do', () => {
   });
 
   test('a full disk there', async () => {
-    const base = await mountSmall('full', 'size=1m');
+    const base = await lab.mountFolder(lab.user, 'full', 'size=1m');
     const { code } = await up(await lab.writeConfig(lab.hostBlock('box')), [
       '--agent-home',
       join(base, 'agent'),
@@ -103,26 +102,13 @@ describe('machine up that cannot work says why and what to do', () => {
   });
 
   test('a read-only home there', async () => {
-    const base = await mountSmall('readonly', 'size=1m,ro');
+    const base = await lab.mountFolder(lab.user, 'readonly', 'size=300m,ro');
     const { code } = await up(await lab.writeConfig(lab.hostBlock('box')), [
       '--agent-home',
       join(base, 'agent'),
     ]);
     expect(code).toBe('home_not_writable');
   });
-
-  const mounted: string[] = [];
-  afterAll(async () => {
-    for (const path of mounted) await run('umount', [path]).catch(() => undefined);
-  });
-
-  async function mountSmall(name: string, options: string): Promise<string> {
-    const path = join(lab.dir, name);
-    await mkdir(path, { mode: 0o755 });
-    await run('mount', ['-t', 'tmpfs', '-o', `${options},uid=${lab.user.uid},mode=0700`, 'tmpfs', path]);
-    mounted.push(path);
-    return path;
-  }
 });
 
 describe('other ways to a machine', () => {
