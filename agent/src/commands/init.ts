@@ -38,7 +38,7 @@ export function initAgent(input: unknown, version: string): InitAnswer {
   const host = hostId();
   const home = agentHome(join(wanted.base, host, wanted.controller_id));
   for (const dir of [wanted.base, join(wanted.base, host), home.path, home.execs]) makePrivateDir(dir);
-  const runDir = shortSocketFolder(join(home.path, 'run'), process.getuid?.() ?? 0);
+  const runDir = shortSocketFolder(join(home.path, 'run'), process.getuid?.() ?? 0, wanted.base);
   makeSocketFolder(runDir);
   const config: AgentConfig = {
     version: 1,
@@ -59,8 +59,8 @@ export function initAgent(input: unknown, version: string): InitAnswer {
   };
 }
 
-/** The run folder, and where it is the short one under /tmp its parent too: ours alone, or we refuse. */
+/** The run folder and its parent, which is the home, shared by homes, or in /tmp: ours alone, or we refuse. */
 function makeSocketFolder(path: string): void {
-  if (path.startsWith('/tmp/')) makePrivateDir(dirname(path));
+  makePrivateDir(dirname(path));
   makePrivateDir(path);
 }

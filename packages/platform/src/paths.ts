@@ -48,13 +48,22 @@ export function controllerPaths(env: Env, uid: number = process.getuid?.() ?? 0)
   };
 }
 
-/** `wanted`, or a short folder of the same meaning when a socket in it would have too long a path. */
-export function shortSocketFolder(wanted: string, uid: number): string {
-  if (Buffer.byteLength(join(wanted, 't-0123456789abcdef.sock')) <= maxSocketPathBytes) return wanted;
+/**
+ * A folder for sockets: `wanted`, or a shorter one of the same meaning where a socket in it would have too long a path.
+ * Under `base`, if that is given and short enough; the last resort is in /tmp, which some systems clean by age.
+ */
+export function shortSocketFolder(wanted: string, uid: number, base?: string): string {
+  if (holdsSockets(wanted)) return wanted;
   // Loaded only here: it takes 6 ms of a short command.
   const { createHash } = process.getBuiltinModule('node:crypto');
-  const name = createHash('sha256').update(wanted).digest('hex').slice(0, 16);
-  return join('/tmp', `codex-remote-${uid}`, name);
+  const name = createHash('sha256').update(wanted).digest('hex');
+  const nearer = base === undefined ? undefined : join(base, 'run', name.slice(0, 8));
+  if (nearer !== undefined && holdsSockets(nearer)) return nearer;
+  return join('/tmp', `codex-remote-${uid}`, name.slice(0, 16));
+}
+
+function holdsSockets(folder: string): boolean {
+  return Buffer.byteLength(join(folder, 't-0123456789abcdef.sock')) <= maxSocketPathBytes;
 }
 
 /** Where the agent keeps its things on a machine, unless `machine add --agent-home` says otherwise. */

@@ -95,6 +95,8 @@ export class LoginUser {
       await pause(10);
     }
     await rm(this.home, { recursive: true, force: true });
+    // Where agents of this user put sockets whose path would be too long.
+    await rm(`/tmp/codex-remote-${this.uid}`, { recursive: true, force: true });
     // Forced: a zombie that nobody reaps counts as a process of the user's.
     await accountTool('userdel', ['--force', this.name], [6]);
   }
