@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
-import { chmod, copyFile, mkdir, readFile, rm } from 'node:fs/promises';
-import { join } from 'node:path';
-import { type BuildOptions, build } from 'esbuild';
+import { chmod, copyFile, mkdir, mkdtemp, readdir, readFile, rename, rm } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { type BuildOptions, build, type Plugin } from 'esbuild';
 
 /** Bundles everything that is published: the CLI (hot part and oclif part), the controller, the agent and its shim. */
 const root = join(import.meta.dirname, '..');
@@ -10,16 +10,13 @@ const { version } = JSON.parse(await readFile(join(root, 'packages/cli/package.j
   version: string;
 };
 
-/** Equal sources give equal builds: the id is a hash of what went in, known only after a first pass. */
+/** Equal sources give equal builds: the id is a hash of what went into the daemons, known only after a first pass. */
 async function buildId(): Promise<string> {
-  const probe = await build({
-    ...daemon,
-    entryPoints: [entry.controller],
-    write: false,
-    outfile: 'probe.mjs',
-  });
   const hash = createHash('sha256');
-  for (const file of probe.outputFiles) hash.update(file.contents);
+  for (const entryPoint of [entry.controller, entry.agent]) {
+    const probe = await build({ ...daemon, entryPoints: [entryPoint], write: false, outfile: 'probe.mjs' });
+    for (const file of probe.outputFiles) hash.update(file.contents);
+  }
   return hash.digest('hex').slice(0, 16);
 }
 
@@ -30,8 +27,24 @@ const entry = {
   agent: join(root, 'agent/src/main.ts'),
 };
 
+/** zod brings its messages in sixty languages: a third of the agent, and ours are English. */
+const zodInEnglish: Plugin = {
+  name: 'zod-in-english',
+  setup({ onLoad }) {
+    onLoad({ filter: /\/zod\/v4\/locales\/index\.js$/ }, ({ path }) => ({
+      contents: "export { default as en } from './en.js';",
+      resolveDir: dirname(path),
+    }));
+  },
+};
+
 const common: BuildOptions = {
   bundle: true,
+  // Less to read at every start and to hold in memory; names stay, for stack traces.
+  minifySyntax: true,
+  minifyWhitespace: true,
+  lineLimit: 200,
+  plugins: [zodInEnglish],
   platform: 'node',
   target: 'node22.15',
   legalComments: 'none',
@@ -49,8 +62,9 @@ const commonJs = [
 ].join('\n');
 const daemon: BuildOptions = { ...common, format: 'esm', banner: { js: commonJs } };
 
-await rm(out, { recursive: true, force: true });
 await mkdir(out, { recursive: true });
+// Made beside it and renamed into place: a program that is started meanwhile finds the old bundles or the new ones.
+const fresh = await mkdtemp(join(out, '.new-'));
 const define = {
   __CODEX_REMOTE_VERSION__: JSON.stringify(version),
   __CODEX_REMOTE_BUILD__: JSON.stringify(await buildId()),
@@ -62,7 +76,7 @@ await Promise.all([
     format: 'cjs',
     target: 'node24',
     entryPoints: [entry.cli],
-    outfile: join(out, 'cli.cjs'),
+    outfile: join(fresh, 'cli.cjs'),
   }),
   build({
     ...common,
@@ -70,10 +84,12 @@ await Promise.all([
     format: 'cjs',
     target: 'node24',
     entryPoints: [entry.oclif],
-    outfile: join(out, 'oclif.cjs'),
+    outfile: join(fresh, 'oclif.cjs'),
   }),
-  build({ ...daemon, define, entryPoints: [entry.controller], outfile: join(out, 'controller.mjs') }),
-  build({ ...daemon, define, entryPoints: [entry.agent], outfile: join(out, 'agent.mjs') }),
+  build({ ...daemon, define, entryPoints: [entry.controller], outfile: join(fresh, 'controller.mjs') }),
+  build({ ...daemon, define, entryPoints: [entry.agent], outfile: join(fresh, 'agent.mjs') }),
 ]);
-await copyFile(join(root, 'agent/src/exec/shim.sh'), join(out, 'shim.sh'));
-await chmod(join(out, 'shim.sh'), 0o644);
+await copyFile(join(root, 'agent/src/exec/shim.sh'), join(fresh, 'shim.sh'));
+await chmod(join(fresh, 'shim.sh'), 0o644);
+for (const name of await readdir(fresh)) await rename(join(fresh, name), join(out, name));
+await rm(fresh, { recursive: true });

@@ -2,6 +2,7 @@ import { mkdirSync } from 'node:fs';
 import { type ControllerPaths, execIdName, execMarkName } from '@codex-remote/platform';
 import { RemoteError } from '@codex-remote/protocol/wire';
 import { request, sandboxDenied } from './http.ts';
+import { lastWords } from './last-words.ts';
 
 /** From the spawn to the first answer. A cold start takes about 300 ms. */
 const startMs = 15_000;
@@ -49,7 +50,8 @@ export async function startController(options: StartController): Promise<void> {
   for (let waitMs = firstLookMs; ; waitMs = Math.min(lastLookMs, waitMs * 1.5)) {
     const why = await look(paths.socket);
     if (why === undefined) return;
-    if (attempt.failed !== undefined) throw notStarted(attempt.failed, paths.log);
+    if (attempt.failed !== undefined)
+      throw notStarted(attempt.failed, paths.log, lastWords(paths.log, attempt.pid));
     if (performance.now() > until)
       throw notStarted(`no answer on its socket within ${limitMs} ms (${why})`, paths.log);
     await new Promise((resolve) => setTimeout(resolve, waitMs));
@@ -60,6 +62,7 @@ export async function startController(options: StartController): Promise<void> {
 
 /** One controller that was started, as far as its parent sees it. */
 class Attempt {
+  pid: number | undefined;
   /** Why it will never answer. */
   failed: string | undefined;
   /** It ended by itself because another controller holds the lock. */
@@ -75,6 +78,7 @@ class Attempt {
       stdio: 'ignore',
       env: controllerEnvironment(env),
     });
+    attempt.pid = child.pid;
     child.once('error', (error) => {
       attempt.failed = error.message;
     });
@@ -124,9 +128,12 @@ function makePrivate(folder: string): void {
   }
 }
 
-function notStarted(why: string, log: string): RemoteError {
-  return new RemoteError('controller_unreachable', `the controller could not be started: ${why}`, {
-    hint: `its log is ${log}; codex-remote controller logs shows the end of it`,
-    sent: 'no',
-  });
+function notStarted(why: string, log: string, said?: RemoteError): RemoteError {
+  const hint = `its log is ${log}; codex-remote controller logs shows the end of it`;
+  return new RemoteError(
+    'controller_unreachable',
+    `the controller could not be started: ${said?.message ?? why}`,
+    { hint: said?.details.hint ?? hint, sent: 'no', retryable: said?.retryable ?? true },
+    said,
+  );
 }
