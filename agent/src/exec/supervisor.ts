@@ -1,12 +1,13 @@
 import { type FSWatcher, watch } from 'node:fs';
 import { execMarkName, type ProcessTable } from '@codex-remote/platform';
 import { type ExecEnded, type ExecState, isEnded, type SignalName } from '@codex-remote/protocol/schema';
-import type { Clock, Timer } from '@codex-remote/protocol/wire';
+import type { Timer } from '@codex-remote/protocol/wire';
 import type { ExecFolder, FolderSnapshot } from '../folder/folder.ts';
 import type { CancelIntent, StoredIdentity, StoredSpec } from '../folder/stored.ts';
 import { endProcesses } from './cancel.ts';
 import { Deadline } from './deadline.ts';
 import { isDrained, judge, lingerMs, type Probe } from './judge.ts';
+import type { Machine } from './machine.ts';
 import type { GatedShim } from './spawn.ts';
 
 /** Between TERM and KILL where nobody says otherwise. */
@@ -15,13 +16,13 @@ export const defaultGraceMs = 10_000;
 /** How long a cancel waits for the verdict after the processes are gone. */
 const verdictMs = 2_000;
 
+/** The folder of an exec whose gate has opened. */
+export type StartedExec = FolderSnapshot & {
+  readonly journal: { readonly spec: StoredSpec; readonly identity: StoredIdentity };
+};
+
 /** The world of a supervisor. */
-export interface SupervisorContext {
-  readonly table: ProcessTable;
-  readonly clock: Clock;
-  readonly hostId: string;
-  readonly bootId: string;
-  readonly kill: (pid: number, signal: NodeJS.Signals) => void;
+export interface SupervisorContext extends Machine {
   /** The state is another one than before, not only its numbers. */
   readonly changed: (state: ExecState) => void;
   /** Something was written to a log. */
@@ -64,7 +65,7 @@ export class Supervisor {
   /** `found` is the folder as it was read at the agent's start, `shim` the one just started. */
   constructor(
     folder: ExecFolder,
-    found: FolderSnapshot & { journal: { spec: StoredSpec; identity: StoredIdentity } },
+    found: StartedExec,
     shim: GatedShim | undefined,
     context: SupervisorContext,
   ) {

@@ -1,0 +1,102 @@
+import { rmSync } from 'node:fs';
+import { type ExecState, isEnded } from '@codex-remote/protocol/schema';
+import { RemoteError } from '@codex-remote/protocol/wire';
+import type { ExecFolder } from '../folder/folder.ts';
+import type { Supervisor } from './supervisor.ts';
+import type { Tombstones } from './tombstones.ts';
+
+/** One exec that has a folder. */
+export interface Entry {
+  readonly folder: ExecFolder;
+  /** Of an ended exec; a running one asks its supervisor. */
+  state: ExecState;
+  supervisor: Supervisor | undefined;
+  acknowledged: boolean;
+}
+
+/** What is kept in memory of the folders, and who hears of its changes. */
+export class Entries {
+  readonly #entries = new Map<string, Entry>();
+  readonly #tombstones: Tombstones;
+  readonly #listeners = new Set<(state: ExecState) => void>();
+
+  /** `tombstones` tell of ids that have no folder any more; their owner closes them. */
+  constructor(tombstones: Tombstones) {
+    this.#tombstones = tombstones;
+  }
+
+  find(id: string): Entry | undefined {
+    return this.#entries.get(id);
+  }
+
+  /** Throws `exec_not_found`, with `removed_at` when retention took it. */
+  get(id: string): Entry {
+    const entry = this.#entries.get(id);
+    if (entry) return entry;
+    const removed = this.#tombstones.get(id);
+    throw new RemoteError('exec_not_found', `exec_id not found: ${id}`, {
+      exec_id: id,
+      ...(removed && {
+        hint: 'retention removed it; its id is remembered and never runs again',
+        facts: { removed_at: new Date(removed.removedMs).toISOString() },
+      }),
+    });
+  }
+
+  /** In the order in which they were added. */
+  all(): Entry[] {
+    return [...this.#entries.values()];
+  }
+
+  add(entry: Entry): void {
+    this.#entries.set(entry.folder.id, entry);
+  }
+
+  /** With its folder and everything in it. */
+  remove(id: string): void {
+    const entry = this.#entries.get(id);
+    this.#entries.delete(id);
+    entry?.folder.remove();
+  }
+
+  /** Called at each change of a state, not of its numbers. Returns what ends it. */
+  onChange(listener: (state: ExecState) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** Takes over a state that is another one than before and tells the listeners. */
+  changed(state: ExecState): void {
+    const entry = this.#entries.get(state.exec_id);
+    if (entry) {
+      entry.state = state;
+      if (isEnded(state)) {
+        entry.supervisor = undefined;
+        rmSync(entry.folder.file('script'), { force: true });
+      }
+    }
+    for (const listener of this.#listeners) listener(state);
+  }
+
+  /** Tells nobody anything any more. */
+  close(): void {
+    this.#listeners.clear();
+  }
+}
+
+/** With the sizes of now, where they can still grow. */
+export function currentState(entry: Entry): ExecState {
+  const { folder } = entry;
+  const state = entry.supervisor?.state ?? entry.state;
+  if (isEnded(state) && !state.writers_remaining) return state;
+  const sizes = { stdout_bytes: folder.bytes('stdout'), stderr_bytes: folder.bytes('stderr') };
+  if (state.status !== 'running') return { ...state, ...sizes };
+  const lastOutputMs = folder.lastOutputMs();
+  const pid = state.pid ?? folder.record()?.job?.pid;
+  return {
+    ...state,
+    ...sizes,
+    ...(pid !== undefined && { pid }),
+    ...(lastOutputMs !== undefined && { last_output_at: new Date(lastOutputMs).toISOString() }),
+  };
+}
