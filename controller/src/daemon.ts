@@ -33,6 +33,11 @@ export async function runController(paths: ControllerPaths): Promise<void> {
   const logFile = new RotatingFile(paths.log);
   const log = createLogger(logFile);
   const clock = systemClock;
+  // A defect ends the process, as Node does by itself; the next command starts another, which needs nothing of this one.
+  process.on('uncaughtException', (error) => {
+    log.fatal({ err: error.message, stack: error.stack }, 'defect');
+    process.exit(1);
+  });
   const startedAt = new Date(clock.wall()).toISOString();
   const stopping = new AbortController();
   const identity = loadOrCreateIdentity(join(paths.config, 'controller.pem'));

@@ -20,7 +20,7 @@ import type { Links } from '../links/links.ts';
 import { unknownMachine } from '../registry/nearest.ts';
 import type { MachineRecord, Registry } from '../registry/registry.ts';
 import type { ExecChanges } from './changes.ts';
-import { tailRecords } from './history-logs.ts';
+import { keptLogs } from './history-logs.ts';
 import { relayLogs } from './log-relay.ts';
 import type { RequestBody } from './request-body.ts';
 import { viewOf } from './view.ts';
@@ -35,6 +35,10 @@ export interface ExecsOptions {
 
 /** A reader by position waits so long for a machine that went away in the middle of its stream. */
 const resumeWaitMs = 30_000;
+/** Logs of an ended exec that history has only the end of wait so long for a machine that is just reconnecting. */
+const endedWaitMs = 15_000;
+/** An id that history does not know waits so long for machines that are just reconnecting. */
+const findWaitMs = 5_000;
 /** Matches shown when a prefix is ambiguous. */
 const ambiguousLimit = 5;
 
@@ -92,7 +96,7 @@ export class Execs {
           throw failure.with({ machine: machine.name, exec_id: execId, sent: 'yes' });
         if (!body.replayable) throw this.#broken(machine.name, execId, failure);
         sent = 'unknown';
-        waitMs = connectWaitMs;
+        waitMs = link.patience(connectWaitMs);
       }
     }
   }
@@ -105,19 +109,18 @@ export class Execs {
     signal: AbortSignal,
   ): Promise<ExecView> {
     const found = await this.#find(idOrPrefix, machineName, signal);
-    const { machine, link, entry } = found;
-    if (!link.live) {
-      if (!entry) throw link.offline().with({ exec_id: found.execId });
-      return viewOf(machine, link, entry.report, entry.as_of);
+    const { machine, link, execId } = found;
+    while (link.live) {
+      try {
+        return viewOf(machine, link, await this.#report(found, tailBytes, signal));
+      } catch (error) {
+        // The connection broke while we asked: the next one is asked, or the last known state is the answer.
+        if (RemoteError.from(error).code !== 'connection_reset' || signal.aborted) throw error;
+      }
     }
-    try {
-      return viewOf(machine, link, await this.#report(found, tailBytes, signal));
-    } catch (error) {
-      // The connection broke while we asked: the last known state is an answer, marked as such.
-      if (RemoteError.from(error).code === 'connection_reset' && entry && !link.live)
-        return viewOf(machine, link, entry.report, entry.as_of);
-      throw error;
-    }
+    const entry = this.#options.history.get(machine.name, execId);
+    if (!entry) throw link.offline().with({ exec_id: execId });
+    return viewOf(machine, link, entry.report, entry.as_of);
   }
 
   list(filter: HistoryFilter): { execs: ExecView[]; total: number } {
@@ -139,14 +142,22 @@ export class Execs {
   ): Promise<{ complete: boolean; view: ExecView }> {
     const found = await this.#find(idOrPrefix, machineName, signal);
     const { machine, link, execId, entry } = found;
-    const firstWaitMs = link.patience(resumeWaitMs);
-    if (!link.live && firstWaitMs === 0 && entry && isEnded(entry.report.state)) {
-      await write(tailRecords(entry.report, select));
-      return { complete: false, view: viewOf(machine, link, { state: entry.report.state }, entry.as_of) };
+    if (!link.live && entry && isEnded(entry.report.state)) {
+      const kept = keptLogs(entry.report, entry.report.state, select);
+      if (kept.complete || !(await comesBack(link, endedWaitMs, signal))) {
+        await write(kept.records);
+        return {
+          complete: kept.complete,
+          view: viewOf(machine, link, { state: entry.report.state }, entry.as_of),
+        };
+      }
     }
+    const firstWaitMs = link.patience(resumeWaitMs);
     const relayed = await relayLogs({ link, execId, select, firstWaitMs, resumeWaitMs, signal, write });
-    const report = relayed.ended ? { state: relayed.ended } : await this.#report(found, 0, signal);
-    return { complete: relayed.complete, view: viewOf(machine, link, report) };
+    const view = relayed.ended
+      ? viewOf(machine, link, { state: relayed.ended })
+      : await this.get(execId, machine.name, 0, signal);
+    return { complete: relayed.complete, view };
   }
 
   /** The first event of a watch: the exec as it is now. */
@@ -174,6 +185,8 @@ export class Execs {
     const found = await Promise.all(ids.map((id) => this.#find(id, machineName, signal)));
     const over = new Set<Found>();
     const waiting = Promise.withResolvers<boolean>();
+    // It may be withdrawn before it is awaited, or after something else has failed.
+    waiting.promise.catch(() => undefined);
     const look = (one: Found, state: ExecState | undefined): void => {
       if (state && isEnded(state)) over.add(one);
       if (over.size === found.length || (mode === 'any' && over.size > 0)) waiting.resolve(true);
@@ -186,7 +199,8 @@ export class Execs {
         ? undefined
         : this.#options.clock.setTimer(maxWaitMs, () => waiting.resolve(false));
     const withdraw = (): void => waiting.reject(new RemoteError('cancelled', 'the caller went away'));
-    signal.addEventListener('abort', withdraw);
+    if (signal.aborted) withdraw();
+    else signal.addEventListener('abort', withdraw);
     try {
       // After the listeners are in place: an end between the two would be missed otherwise.
       for (const one of found) look(one, (await this.get(one.execId, one.machine.name, 0, signal)).state);
@@ -238,7 +252,7 @@ export class Execs {
         };
       } catch (error) {
         if (RemoteError.from(error).code !== 'connection_reset' || abort.aborted) throw error;
-        waitMs = connectWaitMs;
+        waitMs = link.patience(connectWaitMs);
       }
     }
   }
@@ -264,7 +278,11 @@ export class Execs {
   async #find(idOrPrefix: string, machineName: string | undefined, signal: AbortSignal): Promise<Found> {
     const named = machineName === undefined ? undefined : this.machine(machineName);
     const entries = this.#options.history.find(idOrPrefix, named?.name, ambiguousLimit);
-    if (entries.length > 1) throw ambiguous(idOrPrefix, entries);
+    if (entries.length > 1)
+      throw ambiguous(
+        idOrPrefix,
+        entries.map(({ machine, report }) => `${report.state.exec_id} on ${machine}`),
+      );
     const [entry] = entries;
     if (entry) {
       const machine = this.machine(entry.machine);
@@ -275,20 +293,42 @@ export class Execs {
         entry,
       };
     }
-    const candidates = named
-      ? [named]
-      : this.#options.links.connected().map((link) => this.machine(link.machine));
-    for (const machine of candidates) {
-      const link = this.#options.links.of(machine.name);
-      if (named && !link.live) throw link.offline().with({ exec_id: idOrPrefix });
-      const found: Found = { machine, link, execId: idOrPrefix, entry: undefined };
-      const report = await this.#report(found, 0, signal).catch((error: unknown) => {
-        if (RemoteError.from(error).code === 'exec_not_found') return undefined;
-        throw error;
-      });
-      if (report) return found;
-    }
-    throw notFound(idOrPrefix, named?.name);
+    return this.#findThere(idOrPrefix, named, signal);
+  }
+
+  /** Asks the machine, or all of them: an exec that was accepted just before this controller started is known only there. */
+  async #findThere(execId: string, named: MachineRecord | undefined, signal: AbortSignal): Promise<Found> {
+    const { registry, links } = this.#options;
+    const asked = await Promise.all(
+      (named ? [named] : registry.list().filter(({ installation }) => installation)).map(async (machine) => {
+        const found: Found = { machine, link: links.of(machine.name), execId, entry: undefined };
+        if (!(await comesBack(found.link, findWaitMs, signal))) return { found, answer: 'away' as const };
+        return this.#report(found, 0, signal).then(
+          () => ({ found, answer: 'here' as const }),
+          (error: unknown) => {
+            const { code } = RemoteError.from(error);
+            if (code === 'exec_not_found') return { found, answer: 'unknown' as const };
+            if (code === 'connection_reset' || code === 'machine_offline')
+              return { found, answer: 'away' as const };
+            throw error;
+          },
+        );
+      }),
+    );
+    const here = asked.filter(({ answer }) => answer === 'here').map(({ found }) => found);
+    const away = asked.filter(({ answer }) => answer === 'away').map(({ found }) => found);
+    if (here[0] && here.length === 1) return here[0];
+    if (here.length > 1)
+      throw ambiguous(
+        execId,
+        here.map(({ machine }) => `${execId} on ${machine.name}`),
+      );
+    if (named && away[0]) throw away[0].link.offline().with({ exec_id: execId });
+    throw notFound(
+      execId,
+      named?.name,
+      away.map(({ machine }) => machine.name),
+    );
   }
 
   async #report(found: Found, tailBytes: number, signal: AbortSignal): Promise<ExecReport> {
@@ -344,15 +384,26 @@ export class Execs {
   }
 }
 
-function ambiguous(prefix: string, entries: readonly HistoryEntry[]): RemoteError {
-  const matches = entries.map((entry) => `${entry.report.state.exec_id} on ${entry.machine}`);
+/** Whether the machine is connected, or is within `waitMs` where it is just reconnecting. Throws `cancelled`. */
+async function comesBack(link: MachineLink, waitMs: number, signal: AbortSignal): Promise<boolean> {
+  try {
+    await link.session(link.patience(waitMs), signal);
+    return true;
+  } catch (error) {
+    if (RemoteError.from(error).code === 'machine_offline') return false;
+    throw error;
+  }
+}
+
+function ambiguous(prefix: string, matches: readonly string[]): RemoteError {
   return new RemoteError('ambiguous_id', `${prefix} matches more than one exec: ${matches.join(', ')}`, {
     hint: 'give more of the id, or `--machine`',
     facts: { matches },
   });
 }
 
-function notFound(execId: string, machine: string | undefined): RemoteError {
+/** `away`: machines that may know it and could not be asked. */
+function notFound(execId: string, machine: string | undefined, away: readonly string[]): RemoteError {
   const where = machine === undefined ? 'any machine' : machine;
   return new RemoteError(
     'exec_not_found',
@@ -360,7 +411,11 @@ function notFound(execId: string, machine: string | undefined): RemoteError {
     {
       exec_id: execId.slice(0, 64),
       ...(machine === undefined ? {} : { machine }),
-      hint: '`codex-remote exec list` shows the execs that are known',
+      hint:
+        away.length === 0
+          ? '`codex-remote exec list` shows the execs that are known'
+          : `${away.slice(0, 5).join(', ')} could not be asked: away; \`codex-remote exec list\` shows the execs that are known`,
+      ...(away.length === 0 ? {} : { facts: { away } }),
     },
   );
 }

@@ -38,7 +38,7 @@ export async function relayLogs(options: RelayOptions): Promise<Relayed> {
     const session = await link.session(waitMs, signal);
     // It may have ended while we were told of it; its link then waits for the next one.
     if (session.ended) {
-      waitMs = resumeWaitMs;
+      waitMs = link.patience(resumeWaitMs);
       continue;
     }
     position.restart();
@@ -59,7 +59,7 @@ export async function relayLogs(options: RelayOptions): Promise<Relayed> {
       const failure = RemoteError.from(error);
       channel.reset(failure);
       if (signal.aborted || !session.ended) throw failure;
-      waitMs = resumeWaitMs;
+      waitMs = link.patience(resumeWaitMs);
     } finally {
       signal.removeEventListener('abort', withdraw);
     }

@@ -1,4 +1,4 @@
-import { maxRecordPayloadBytes, recordHeaderBytes } from '@codex-remote/protocol/wire';
+import { maxRecordPayloadBytes, RemoteError, recordHeaderBytes } from '@codex-remote/protocol/wire';
 
 /** A body up to this size is kept so that it can be sent again when the connection breaks. */
 export const maxReplayBytes = 1024 * 1024;
@@ -11,7 +11,8 @@ export class RequestBody {
   readonly #source: AsyncIterator<Uint8Array>;
   #kept: Uint8Array[] | undefined = [];
   #keptBytes = 0;
-  #finished = false;
+  /** The piece that comes next. A reader that was given up may still wait for it: the one after it gets the same. */
+  #next: Promise<Uint8Array | undefined> | undefined;
 
   constructor(source: AsyncIterable<Uint8Array>) {
     this.#source = source[Symbol.asyncIterator]();
@@ -22,25 +23,33 @@ export class RequestBody {
     return this.#kept !== undefined;
   }
 
-  /** From the beginning, in pieces that fit one frame. */
+  /** From the beginning, in pieces that fit one frame. Throws `cancelled` when its sender goes away before its end. */
   async *read(): AsyncGenerator<Uint8Array, void, void> {
-    if (!this.#kept) throw new Error('the body was not kept');
-    for (const piece of this.#kept) yield* split(piece);
-    while (!this.#finished) {
-      const next = await this.#source.next();
-      if (next.done) {
-        this.#finished = true;
-        return;
-      }
-      this.#keep(next.value);
-      yield* split(next.value);
+    const kept = this.#kept;
+    if (!kept) throw new Error('the body was not kept');
+    for (let at = 0; ; at++) {
+      const piece = kept[at] ?? (await this.#pull());
+      if (!piece) return;
+      yield* split(piece);
     }
   }
 
-  #keep(piece: Uint8Array): void {
-    this.#keptBytes += piece.byteLength;
+  #pull(): Promise<Uint8Array | undefined> {
+    this.#next ??= this.#take();
+    return this.#next;
+  }
+
+  async #take(): Promise<Uint8Array | undefined> {
+    const next = await this.#source.next().catch((error: unknown) => {
+      throw new RemoteError('cancelled', 'the caller went away before its request was whole', {}, error);
+    });
+    // The end stays: whoever asks again gets it again.
+    if (next.done) return undefined;
+    this.#next = undefined;
+    this.#keptBytes += next.value.byteLength;
     if (this.#keptBytes > maxReplayBytes) this.#kept = undefined;
-    else this.#kept?.push(piece);
+    else this.#kept?.push(next.value);
+    return next.value;
   }
 }
 

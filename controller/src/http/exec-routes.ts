@@ -5,6 +5,7 @@ import {
   type ExecView,
   execId,
   execStatus,
+  isEnded,
   type LogSelection,
   logSelection,
   reportTailBytes,
@@ -14,7 +15,7 @@ import { RemoteError } from '@codex-remote/protocol/wire';
 import { z } from 'zod';
 import { RequestBody } from '../execs/request-body.ts';
 import type { ApiCall, ApiContext } from './context.ts';
-import { execParams, queryCount, queryList } from './query.ts';
+import { execParams, queryCount, queryJson, queryList } from './query.ts';
 import type { RecordResponse } from './record-response.ts';
 
 /** What a list shows beside everything queued and running: ended within this time. */
@@ -71,10 +72,13 @@ async function watchToEnd(
   signal: AbortSignal,
 ): Promise<void> {
   const select: LogSelection = { streams: ['stdout', 'stderr'], from, follow: true };
-  await execs.logs(view.state.exec_id, view.machine, select, (records) => response.write(records), signal);
-  await response.event({
-    finished: await execs.get(view.state.exec_id, view.machine, reportTailBytes, signal),
-  });
+  const { exec_id } = view.state;
+  const end = await execs.logs(exec_id, view.machine, select, (records) => response.write(records), signal);
+  if (!isEnded(end.view.state))
+    throw new RemoteError('stream_cut', `the log stream of ${exec_id} ended before the exec did`);
+  // A machine that goes away just now may not have reported the end yet; its log stream has told it.
+  const now = await execs.get(exec_id, view.machine, reportTailBytes, signal);
+  await response.event({ finished: isEnded(now.state) ? now : end.view });
 }
 
 export function listExecs(
@@ -112,9 +116,14 @@ export async function readLogs(
   response: RecordResponse,
 ): Promise<void> {
   const { id } = execParams.parse(call.params);
-  const query = machineQuery.extend({ select: z.string() }).parse(call.query);
-  const select = logSelection.parse(JSON.parse(query.select));
-  const end = await execs.logs(id, query.machine, select, (records) => response.write(records), call.signal);
+  const query = machineQuery.extend({ select: queryJson.pipe(logSelection) }).parse(call.query);
+  const end = await execs.logs(
+    id,
+    query.machine,
+    query.select,
+    (records) => response.write(records),
+    call.signal,
+  );
   await response.event({ end });
 }
 

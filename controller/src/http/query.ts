@@ -11,5 +11,15 @@ export const queryList = z
   .union([z.string(), z.array(z.string())])
   .transform((value) => (Array.isArray(value) ? value : [value]));
 
+/** JSON in a query string. */
+export const queryJson = z.string().transform((text, context): unknown => {
+  try {
+    return JSON.parse(text);
+  } catch {
+    context.addIssue({ code: 'custom', message: 'not JSON' });
+    return z.NEVER;
+  }
+});
+
 export const execParams = z.object({ id: z.string().min(1).max(64) });
 export const machineParams = z.object({ name: z.string().min(1).max(300) });

@@ -9,10 +9,20 @@ import { type RecordsHandler, type Route, routes } from './routes.ts';
 
 /** Largest JSON body of a request; record bodies have no limit here, their parts do. */
 const maxJsonBytes = 1024 * 1024;
+/** Request line and headers: a wait for 1000 execs names each. */
+const maxHeaderBytes = 128 * 1024;
 
 /** The HTTP API. Every answer carries `x-codex-remote-build`, so that a newer CLI knows an older controller. */
 export function createApi(context: ApiContext, build: string, log: Logger): FastifyInstance {
-  const app = fastify({ bodyLimit: maxJsonBytes, forceCloseConnections: true, return503OnClosing: false });
+  const app = fastify({
+    bodyLimit: maxJsonBytes,
+    forceCloseConnections: true,
+    return503OnClosing: false,
+    http: { maxHeaderSize: maxHeaderBytes },
+    routerOptions: { maxParamLength: maxHeaderBytes },
+    // What fastify refuses before there is a route: a URL that cannot be decoded.
+    frameworkErrors: (error, _request, reply) => sendError(reply, error, log),
+  });
   app.removeContentTypeParser('text/plain');
   app.addContentTypeParser(recordsContentType, (_request, payload, done) => done(null, payload));
   app.addHook('onRequest', (_request, reply, done) => {

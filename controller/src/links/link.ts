@@ -31,6 +31,8 @@ export class MachineLink {
   /** Epoch ms of the last moment at which the machine was connected. */
   #lastSeenMs: number | undefined;
   #removed: RemoteError | undefined;
+  /** It was taken down: no connection comes until somebody brings it up. */
+  #down = false;
 
   constructor(machine: string, clock: Clock) {
     this.machine = machine;
@@ -39,7 +41,8 @@ export class MachineLink {
   }
 
   get live(): Live | undefined {
-    return this.#live;
+    // It may have ended while we were not told of it yet.
+    return this.#live?.session.ended ? undefined : this.#live;
   }
 
   get lastSeenMs(): number | undefined {
@@ -66,6 +69,7 @@ export class MachineLink {
     const live = { session, info };
     const before = this.#live;
     this.#live = live;
+    this.#down = false;
     before?.session.end(
       new RemoteError('session_replaced', `a newer connection of ${this.machine} took over`, {
         machine: this.machine,
@@ -84,7 +88,8 @@ export class MachineLink {
    */
   session(waitMs: number, signal: AbortSignal): Promise<Session> {
     if (this.#removed) return Promise.reject(this.#removed);
-    if (this.#live) return Promise.resolve(this.#live.session);
+    const { live } = this;
+    if (live) return Promise.resolve(live.session);
     if (waitMs <= 0) return Promise.reject(this.offline());
     return new Promise((resolve, reject) => {
       const settle = (): void => {
@@ -115,8 +120,19 @@ export class MachineLink {
    * was up a moment ago), else not at all.
    */
   patience(wantedMs: number): number {
+    if (this.#down) return 0;
     const since = this.#lastSeenMs ?? this.#bornMs;
     return this.#clock.wall() - since <= reconnectingMs ? wantedMs : 0;
+  }
+
+  /** The machine was taken down: nobody waits for it until its next connection. */
+  takenDown(): void {
+    this.#down = true;
+    const cause = new RemoteError('machine_offline', `machine offline: ${this.machine} was taken down`, {
+      machine: this.machine,
+    });
+    for (const waiter of [...this.#waiters]) waiter.reject(this.offline());
+    this.#live?.session.end(cause);
   }
 
   offline(): RemoteError {
@@ -124,11 +140,15 @@ export class MachineLink {
       this.#lastSeenMs === undefined
         ? 'not seen since the controller started'
         : `last seen ${new Date(this.#lastSeenMs).toISOString()}`;
-    return new RemoteError('machine_offline', `machine offline: ${this.machine} is not connected (${seen})`, {
-      machine: this.machine,
-      sent: 'no',
-      hint: `\`codex-remote machine up -m ${this.machine}\` brings it back; running execs go on meanwhile`,
-    });
+    return new RemoteError(
+      'machine_offline',
+      `machine offline: ${this.machine} ${this.#down ? 'was taken down' : 'is not connected'} (${seen})`,
+      {
+        machine: this.machine,
+        sent: 'no',
+        hint: `\`codex-remote machine up -m ${this.machine}\` brings it back; running execs go on meanwhile`,
+      },
+    );
   }
 
   /** The machine was removed from the registry, or the controller stops: everybody waiting is told. */

@@ -46,10 +46,14 @@ export async function runCanary({
       machine,
       hint: `\`codex-remote machine up -m ${machine}\` once more; then look at the agent's log on the machine`,
     });
+  // It may be given up before it is awaited.
+  over.promise.catch(() => undefined);
+  const gone = new AbortController();
   const stop = changes.listen(machine, spec.exec_id, look);
   const timer = clock.setTimer(canaryMs, () => over.reject(failed(`did not end within ${canaryMs} ms`)));
   const withdraw = (): void => over.reject(new RemoteError('cancelled', 'the caller went away'));
-  signal.addEventListener('abort', withdraw);
+  if (signal.aborted) withdraw();
+  else signal.addEventListener('abort', withdraw);
   try {
     const body = encodeRecord({
       kind: 'data',
@@ -57,8 +61,11 @@ export async function runCanary({
       offset: 0,
       bytes: Buffer.from(JSON.stringify(spec)),
     });
-    const { view } = await execs.start(machine, spec.exec_id, new RequestBody(once(body)), 0, signal);
-    look(view.state);
+    // Not awaited by itself: a machine that takes a request and answers nothing must not hold this up.
+    execs
+      .start(machine, spec.exec_id, new RequestBody(once(body)), 0, gone.signal)
+      .then(({ view }) => look(view.state))
+      .catch(over.reject);
     const state = await over.promise;
     if (state.status !== 'finished' || state.exit_code !== 0)
       throw failed(`ended as ${state.status} ${state.status === 'finished' ? state.exit_code : ''}`.trim());
@@ -67,7 +74,7 @@ export async function runCanary({
     stop();
     timer.cancel();
     signal.removeEventListener('abort', withdraw);
-    over.promise.catch(() => undefined);
+    gone.abort();
   }
 }
 

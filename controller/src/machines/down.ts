@@ -16,7 +16,7 @@ export class MachineDown {
   }
 
   async run(purge: boolean): Promise<MachineDownResult> {
-    const { clock, registry, tunnels } = this.#world;
+    const { clock, links, registry, tunnels } = this.#world;
     const { name, installation } = this.#machine;
     if (!installation) throw notBroughtUp(name);
     const standing = tunnels.get(name)?.transport;
@@ -33,11 +33,11 @@ export class MachineDown {
           base: installation.base,
         },
       });
-      if (purged) {
-        await registry.update(name, (record) => {
-          delete record.installation;
-        });
-      }
+      await registry.update(name, (record) => {
+        record.down_at = new Date(clock.wall()).toISOString();
+        if (purged) delete record.installation;
+      });
+      links.of(name).takenDown();
       return { machine: name, stopped, running: [...running], purged };
     } finally {
       if (transport !== standing) await transport.close();

@@ -104,7 +104,6 @@ export class Machines {
       this.#world.links.remove(name);
       this.#world.history.forgetMachine(name);
     });
-    this.#turns.delete(name);
   }
 
   async check(name: string, context: SshContext, signal: AbortSignal): Promise<MachineCheck> {
@@ -143,10 +142,11 @@ export class Machines {
   reopenAll(): void {
     for (const machine of this.#world.registry.list()) {
       const { installation } = machine;
-      if (!installation || installation.connection === 'local') continue;
-      void this.#world.tunnels.open(machine, installation, {
-        bridgeOnly: installation.connection === 'bridge',
-      });
+      if (machine.down_at !== undefined) this.#world.links.of(machine.name).takenDown();
+      else if (installation && installation.connection !== 'local')
+        void this.#world.tunnels.open(machine, installation, {
+          bridgeOnly: installation.connection === 'bridge',
+        });
     }
   }
 
@@ -202,7 +202,12 @@ export class Machines {
       queue = new PQueue({ concurrency: 1 });
       this.#turns.set(name, queue);
     }
-    return queue.add(work);
+    const turns = queue;
+    return turns.add(work).finally(() => {
+      // The next one makes its own; whoever waits for a turn here keeps this one.
+      if (turns.size === 0 && turns.pending === 0 && this.#turns.get(name) === turns)
+        this.#turns.delete(name);
+    });
   }
 
   #must(name: string): MachineRecord {

@@ -125,6 +125,7 @@ export class MachineBringUp {
       if (this.#machine.ssh !== undefined) record.ssh = this.#machine.ssh;
       if (this.#machine.agent_home !== undefined) record.agent_home = this.#machine.agent_home;
       record.installation = installation;
+      delete record.down_at;
       record.ssh_memory = memoryOf(this.#context);
     });
   }

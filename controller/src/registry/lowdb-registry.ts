@@ -33,6 +33,7 @@ const record = z.object({
   ssh_checked_at: z.string().optional(),
   last_seen_at: z.string().optional(),
   agent_version: z.string().optional(),
+  down_at: z.string().optional(),
 });
 const document = z.object({ version: z.literal(1), machines: z.array(record) });
 type Document = z.infer<typeof document>;

@@ -39,6 +39,8 @@ export interface MachineRecord {
   ssh_checked_at?: string;
   last_seen_at?: string;
   agent_version?: string;
+  /** It was taken down, and not brought up since. */
+  down_at?: string;
 }
 
 /**

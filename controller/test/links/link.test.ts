@@ -119,3 +119,17 @@ describe('MachineLink', () => {
     await waiting;
   });
 });
+
+describe('a machine that was taken down', () => {
+  test('is waited for by nobody until it connects again', async () => {
+    const link = new MachineLink('box', fakeClock());
+    const waiting = link.session(5_000, never);
+    const session = fakeSession();
+    link.takenDown();
+    await expect(waiting).rejects.toMatchObject({ code: 'machine_offline' });
+    expect(link.patience(15_000)).toBe(0);
+    expect(link.offline().message).toContain('taken down');
+    link.attach(session.session, info('1'));
+    expect(link.patience(15_000)).toBe(15_000);
+  });
+});

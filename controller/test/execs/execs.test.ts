@@ -1,0 +1,134 @@
+import { setImmediate as turn } from 'node:timers/promises';
+import { afterEach, describe, expect, test } from 'vitest';
+import { execsWorld, finished, running, unknownExec } from './machine-stand-in.ts';
+
+const never = new AbortController().signal;
+const worlds: ReturnType<typeof execsWorld>[] = [];
+const worldOf = (...names: string[]) => {
+  const world = execsWorld(names);
+  worlds.push(world);
+  return world;
+};
+afterEach(() => {
+  for (const world of worlds.splice(0)) world.close();
+});
+
+describe('wait', () => {
+  test('a caller that goes away while its machine is asked leaves nothing behind', async () => {
+    const world = worldOf('box');
+    const asked = Promise.withResolvers<void>();
+    await world.history.record('box', [{ state: running('e') }]);
+    world.connect('box', () => asked.resolve());
+    const caller = new AbortController();
+    const unhandled: unknown[] = [];
+    const note = (error: unknown) => unhandled.push(error);
+    process.on('unhandledRejection', note);
+    const waiting = world.execs.wait(['e'], undefined, 'all', undefined, caller.signal);
+    await asked.promise;
+    caller.abort();
+    await expect(waiting).rejects.toMatchObject({ code: 'cancelled' });
+    await turn();
+    process.off('unhandledRejection', note);
+    expect(unhandled).toEqual([]);
+  });
+
+  test('a caller that was gone before it began is not waited for', async () => {
+    const world = worldOf('box');
+    await world.history.record('box', [{ state: running('e') }]);
+    const waiting = world.execs.wait(['e'], undefined, 'all', undefined, AbortSignal.abort());
+    await expect(waiting).rejects.toMatchObject({ code: 'cancelled' });
+  });
+
+  test('any of two on two machines, one of them away', async () => {
+    const world = worldOf('box', 'far');
+    await world.history.record('box', [{ state: running('e') }]);
+    await world.history.record('far', [{ state: running('f') }]);
+    let state = running('e');
+    const asked = Promise.withResolvers<void>();
+    world.connect('box', () => {
+      asked.resolve();
+      return { state };
+    });
+    const waiting = world.execs.wait(['e', 'f'], undefined, 'any', undefined, never);
+    await asked.promise;
+    state = finished('e');
+    world.changes.publish('box', state);
+    const { done, execs } = await waiting;
+    expect(done).toBe(true);
+    expect(execs.map((view) => [view.state.status, view.machine_connected])).toEqual([
+      ['finished', true],
+      ['running', false],
+    ]);
+  });
+});
+
+describe('an id that history does not know', () => {
+  test('is looked for on every machine, and one that breaks does not hide another', async () => {
+    const world = worldOf('box', 'far');
+    const cut = world.connect('box', () => cut());
+    world.connect('far', () => ({ state: running('e') }));
+    world.links.of('box').takenDown();
+    expect((await world.execs.get('e', undefined, 0, never)).machine).toBe('far');
+  });
+
+  test('is waited for on a machine that is just reconnecting', async () => {
+    const world = worldOf('box');
+    const getting = world.execs.get('e', undefined, 0, never);
+    await turn();
+    world.connect('box', () => ({ state: running('e') }));
+    expect((await getting).state.status).toBe('running');
+  });
+
+  test('is not found, and the machines that could not be asked are named', async () => {
+    const world = worldOf('box', 'far');
+    world.connect('box', unknownExec);
+    world.links.of('far').takenDown();
+    const error = await world.execs.get('e', undefined, 0, never).catch((failure: unknown) => failure);
+    expect(error).toMatchObject({ code: 'exec_not_found', details: { facts: { away: ['far'] } } });
+    expect(error).toHaveProperty('message', expect.stringContaining('exec_id not found'));
+  });
+
+  test('is ambiguous where two machines have it', async () => {
+    const world = worldOf('box', 'far');
+    for (const name of ['box', 'far']) world.connect(name, () => ({ state: running('e') }));
+    await expect(world.execs.get('e', undefined, 0, never)).rejects.toMatchObject({ code: 'ambiguous_id' });
+  });
+});
+
+describe('a machine that was taken down', () => {
+  test('is not waited for by a start, and its ended execs are answered at once', async () => {
+    const world = worldOf('box');
+    const began = performance.now();
+    const state = finished('e');
+    await world.history.record('box', [{ state: { ...state, stdout_bytes: 9000 } }]);
+    world.connect('box', unknownExec);
+    world.links.of('box').takenDown();
+    const body = { replayable: true, read: () => [] } as unknown as Parameters<typeof world.execs.start>[2];
+    await expect(world.execs.start('box', 'n', body, 15_000, never)).rejects.toMatchObject({
+      code: 'machine_offline',
+      details: { sent: 'no', exec_id: 'n' },
+    });
+    const logs = await world.execs.logs(
+      'e',
+      undefined,
+      { streams: ['stdout'], follow: false },
+      async () => {},
+      never,
+    );
+    expect(logs).toMatchObject({ complete: false, view: { machine_connected: false } });
+    expect(logs.view.as_of).toBeDefined();
+    expect(performance.now() - began).toBeLessThan(1_000);
+  });
+});
+
+describe('get', () => {
+  test('asks the next connection when one breaks under the question', async () => {
+    const world = worldOf('box');
+    await world.history.record('box', [{ state: running('e') }]);
+    const cut = world.connect('box', () => {
+      world.connect('box', () => ({ state: finished('e') }));
+      cut();
+    });
+    expect((await world.execs.get('e', undefined, 0, never)).state.status).toBe('finished');
+  });
+});
