@@ -17,6 +17,7 @@ import { type CallOptions, type Clock, call, RemoteError, type Session } from '@
 import type { History, HistoryEntry, HistoryFilter } from '../history/history.ts';
 import type { MachineLink } from '../links/link.ts';
 import type { Links } from '../links/links.ts';
+import { notBroughtUp } from '../machines/not-brought-up.ts';
 import { unknownMachine } from '../registry/nearest.ts';
 import type { MachineRecord, Registry } from '../registry/registry.ts';
 import type { ExecChanges } from './changes.ts';
@@ -70,6 +71,7 @@ export class Execs {
     signal: AbortSignal,
   ): Promise<StartReply> {
     const machine = this.machine(machineName);
+    if (!machine.installation) throw notBroughtUp(machine.name).with({ exec_id: execId });
     const link = this.#options.links.of(machine.name);
     let waitMs = link.patience(connectWaitMs);
     let sent: 'no' | 'unknown' = 'no';

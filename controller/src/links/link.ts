@@ -34,10 +34,11 @@ export class MachineLink {
   /** It was taken down: no connection comes until somebody brings it up. */
   #down = false;
 
-  constructor(machine: string, clock: Clock) {
+  /** `bornMs`: when this controller began to take connections, epoch ms. */
+  constructor(machine: string, clock: Clock, bornMs = clock.wall()) {
     this.machine = machine;
     this.#clock = clock;
-    this.#bornMs = clock.wall();
+    this.#bornMs = bornMs;
   }
 
   get live(): Live | undefined {

@@ -4,17 +4,19 @@ import { MachineLink } from './link.ts';
 /** Where each machine is connected. In this process a map; several controllers will share it one day. */
 export class Links {
   readonly #clock: Clock;
+  readonly #bornMs: number;
   readonly #links = new Map<string, MachineLink>();
 
   constructor(clock: Clock) {
     this.#clock = clock;
+    this.#bornMs = clock.wall();
   }
 
   /** The link of a registered machine, made when first asked for. */
   of(machine: string): MachineLink {
     let link = this.#links.get(machine);
     if (!link) {
-      link = new MachineLink(machine, this.#clock);
+      link = new MachineLink(machine, this.#clock, this.#bornMs);
       this.#links.set(machine, link);
     }
     return link;

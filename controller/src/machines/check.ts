@@ -3,7 +3,8 @@ import { RemoteError } from '@codex-remote/protocol/wire';
 import type { MachineRecord } from '../registry/registry.ts';
 import { checkSsh } from '../ssh/index.ts';
 import { runCanary } from './canary.ts';
-import { type MachineWorld, notBroughtUp } from './machines.ts';
+import type { MachineWorld } from './machines.ts';
+import { notBroughtUp } from './not-brought-up.ts';
 import { connectSsh, sshTarget } from './ssh-access.ts';
 
 /**

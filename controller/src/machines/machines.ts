@@ -12,7 +12,7 @@ import {
   type SshContext,
   type Stage,
 } from '@codex-remote/protocol/schema';
-import { type Clock, RemoteError } from '@codex-remote/protocol/wire';
+import type { Clock } from '@codex-remote/protocol/wire';
 import PQueue from 'p-queue';
 import type { ExecChanges } from '../execs/changes.ts';
 import type { Execs } from '../execs/execs.ts';
@@ -248,12 +248,4 @@ export class Machines {
 /** Where the agent of the machine `local` lives, unless `--agent-home` says otherwise: with the controller's own state. */
 export function localAgentBase(paths: ControllerPaths): string {
   return join(paths.state, 'local-agent');
-}
-
-export function notBroughtUp(machine: string): RemoteError {
-  return new RemoteError('machine_offline', `machine offline: ${machine} was never brought up`, {
-    machine,
-    sent: 'no',
-    hint: `\`codex-remote machine up -m ${machine}\``,
-  });
 }

@@ -1,8 +1,14 @@
 import { setImmediate as turn } from 'node:timers/promises';
 import { afterEach, describe, expect, test } from 'vitest';
+import { RequestBody } from '../../src/execs/request-body.ts';
 import { execsWorld, finished, running, unknownExec } from './machine-stand-in.ts';
 
 const never = new AbortController().signal;
+const bodyless = new RequestBody(
+  (async function* () {
+    yield new Uint8Array(0);
+  })(),
+);
 const worlds: ReturnType<typeof execsWorld>[] = [];
 const worldOf = (...names: string[]) => {
   const world = execsWorld(names);
@@ -95,6 +101,18 @@ describe('an id that history does not know', () => {
   });
 });
 
+test('a machine that was never brought up is not waited for', async () => {
+  const world = worldOf('box');
+  delete world.execs.machine('box').installation;
+  const began = performance.now();
+  await expect(world.execs.start('box', 'n', bodyless, 15_000, never)).rejects.toMatchObject({
+    code: 'machine_offline',
+    message: expect.stringContaining('never brought up'),
+    details: { sent: 'no', exec_id: 'n' },
+  });
+  expect(performance.now() - began).toBeLessThan(1_000);
+});
+
 describe('a machine that was taken down', () => {
   test('is not waited for by a start, and its ended execs are answered at once', async () => {
     const world = worldOf('box');
@@ -103,8 +121,7 @@ describe('a machine that was taken down', () => {
     await world.history.record('box', [{ state: { ...state, stdout_bytes: 9000 } }]);
     world.connect('box', unknownExec);
     world.links.of('box').takenDown();
-    const body = { replayable: true, read: () => [] } as unknown as Parameters<typeof world.execs.start>[2];
-    await expect(world.execs.start('box', 'n', body, 15_000, never)).rejects.toMatchObject({
+    await expect(world.execs.start('box', 'n', bodyless, 15_000, never)).rejects.toMatchObject({
       code: 'machine_offline',
       details: { sent: 'no', exec_id: 'n' },
     });

@@ -2,6 +2,7 @@ import type { Hello } from '@codex-remote/protocol/schema';
 import { type Clock, RemoteError, type Session } from '@codex-remote/protocol/wire';
 import { describe, expect, test } from 'vitest';
 import { MachineLink } from '../../src/links/link.ts';
+import { Links } from '../../src/links/links.ts';
 
 /** A clock that moves when told. */
 function fakeClock(): Clock & { advance(ms: number): void } {
@@ -132,4 +133,11 @@ describe('a machine that was taken down', () => {
     link.attach(session.session, info('1'));
     expect(link.patience(15_000)).toBe(15_000);
   });
+});
+
+test('a machine that has not come since the controller started long ago is not just reconnecting', () => {
+  const clock = fakeClock();
+  const links = new Links(clock);
+  clock.advance(10 * 60_000);
+  expect(links.of('box').patience(15_000)).toBe(0);
 });
