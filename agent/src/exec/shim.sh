@@ -25,6 +25,8 @@ if [ "$1" = inner ]; then
   umask "$2"
   { printf %s "$3" >/proc/self/oom_score_adj; } 2>/dev/null
   shift 3
+  # Read here, where nobody waits for it: the job keeps the pid and the start time.
+  IFS= read -r _cr_stat </proc/self/stat
   IFS= read -r _cr_word <&3 || _cr_word=
   if [ "$_cr_word" = take ]; then
     # A shim that was started before its job was known: id, mark, directory, then each argument as the count of its
@@ -53,9 +55,9 @@ if [ "$1" = inner ]; then
   fi
   unset OLDPWD
   shift 3
-  IFS= read -r _cr_line </proc/self/stat
-  printf 'v1 job %s end\n' "$_cr_line" >&4
+  # Who reads the record may signal the job: it is not deaf by then.
   trap - TERM INT HUP QUIT
+  printf 'v1 job %s end\n' "$_cr_stat" >&4
   exec "$@" 3<&- 4>&-
 fi
 
@@ -68,7 +70,10 @@ waiter() {
     trap - TERM INT HUP QUIT
     exec ${_cr_setsid:+"$_cr_setsid"} "$_cr_sh" "$0" inner "$@" >&8 2>&7 5>&- 6>&- 7>&- 8>&-
   )
-  printf 'v1 exit %d end\n' "$?" >&4
+  _cr_code=$?
+  # The pumps see the end at once, not after the end of this shell.
+  exec >&- 7>&- 8>&-
+  printf 'v1 exit %d end\n' "$_cr_code" >&4
 }
 
 # Holds the reading end for as long as there is a writer, so that the job never meets SIGPIPE. A cat that cannot write

@@ -1,5 +1,5 @@
 import { type FSWatcher, watch } from 'node:fs';
-import { execMarkName, type ProcessTable } from '@codex-remote/platform';
+import { execMarkName, type ProcessIdentity, type ProcessTable } from '@codex-remote/platform';
 import { type ExecEnded, type ExecState, isEnded, type SignalName } from '@codex-remote/protocol/schema';
 import type { Timer } from '@codex-remote/protocol/wire';
 import type { ExecFolder, FolderSnapshot } from '../folder/folder.ts';
@@ -15,6 +15,10 @@ export const defaultGraceMs = 10_000;
 
 /** How long a cancel waits for the verdict after the processes are gone. */
 const verdictMs = 2_000;
+
+/** How long a cancel waits for the job to be recorded, and how often it looks. */
+const recordMs = 2_000;
+const recordPollMs = 5;
 
 /** The folder of an exec whose gate has opened. */
 export type StartedExec = FolderSnapshot & {
@@ -167,7 +171,7 @@ export class Supervisor {
   #end(signal: SignalName, killAt: number): Promise<number[]> {
     const { clock, table, kill } = this.#context;
     const run = async (): Promise<number[]> => {
-      const job = this.#folder.record()?.job;
+      const job = await this.#recordedJob();
       const leftover = await endProcesses(
         { job, markName: execMarkName, mark: this.#spec.mark },
         {
@@ -187,6 +191,22 @@ export class Supervisor {
     const done = run();
     this.#ending = { done, killAt };
     return done;
+  }
+
+  /**
+   * Right after `go` there is neither a record of the job nor its mark on any process. Undefined when there will be none,
+   * or none within `recordMs`: a directory that does not answer can hold the shim up.
+   */
+  async #recordedJob(): Promise<ProcessIdentity | undefined> {
+    const { clock } = this.#context;
+    const until = clock.monotonic() + recordMs;
+    for (;;) {
+      const job = this.#folder.record()?.job;
+      if (job || this.#closed || isEnded(this.#state) || clock.monotonic() >= until) return job;
+      const { promise, resolve } = Promise.withResolvers<void>();
+      clock.setTimer(recordPollMs, resolve);
+      await promise;
+    }
   }
 
   /** The processes are gone: the record, or that there is none, is there within moments. */
@@ -245,7 +265,7 @@ export class Supervisor {
         acknowledged: false,
       },
       ...(record && { record }),
-      shimText: record?.exitCode === undefined ? '' : this.#folder.shimText(),
+      shimText: (record?.exitCode ?? 0) > 128 ? this.#folder.shimText() : '',
       stdoutBytes: this.#folder.bytes('stdout'),
       stderrBytes: this.#folder.bytes('stderr'),
     };

@@ -38,6 +38,19 @@ describe('cancel', () => {
     for (const pid of pids(id)) expect(lab.table.stat(pid)?.state ?? 'Z').toBe('Z');
   });
 
+  it('right after the start it ends the job too, by the signal that was asked for', async () => {
+    for (let attempt = 0; attempt < 25; attempt++) {
+      const { state } = await lab.start('exec sleep 60');
+      // Another moment of the shim's way from its gate to the job each time.
+      for (const until = performance.now() + attempt / 8; performance.now() < until; );
+      expect(await lab.store.cancel(state.exec_id, 'TERM', 10_000)).toMatchObject({
+        already_finished: false,
+        leftover_pids: [],
+        state: { reason: 'cancelled', exit_code: 143 },
+      });
+    }
+  });
+
   it('keeps the code of a job that traps the signal, and a 0', async () => {
     for (const code of [9, 0]) {
       const id = await ready(`trap 'exit ${code}' TERM; echo ready; while :; do sleep 0.02; done`);
