@@ -5,6 +5,7 @@ import type { ExecEnded, ExecSpec, ExecState } from '@codex-remote/protocol/sche
 import { RemoteError } from '@codex-remote/protocol/wire';
 import type { EnvironmentSource } from '../environment/source.ts';
 import { ExecFolder } from '../folder/folder.ts';
+import { writeLine } from '../folder/journal.ts';
 import type { StoredIdentity, StoredSpec } from '../folder/stored.ts';
 import { checkArgsFit, commandLine, resolveCommand, systemArgsLimit } from './command.ts';
 import { requestDigest } from './digest.ts';
@@ -159,14 +160,17 @@ export class Acceptance {
     let identity: StoredIdentity;
     try {
       if (script) renameSync(script.path, join(staged.path, 'script'));
-      await gate.enter(staged.path, staged.journal, folder, spec);
+      const entered = gate.enter(staged.path, staged.journal, folder, spec);
+      // Takes a tenth of a millisecond, so it is read while the disk is at work.
+      const bootedAt = clock.monotonic() - table.uptimeMs();
+      await entered;
       identity = {
         shim: staged.identity,
         started_ms: clock.wall(),
-        started_uptime_ms: table.uptimeMs(),
+        started_uptime_ms: Math.round(clock.monotonic() - bootedAt),
         log_inodes: staged.logInodes,
       };
-      folder.note({ identity });
+      writeLine(staged.journal, { identity });
       failpoint('before_go');
     } catch (error) {
       // The gate is shut for ever: nothing ran. A folder that was there already is another exec's.
@@ -174,9 +178,9 @@ export class Acceptance {
       if (!isConflict(error)) folder.remove();
       throw asRefusal(error);
     }
-    closeSync(staged.journal);
     staged.open(job);
     failpoint('after_go');
+    closeSync(staged.journal);
     supply.refill();
     return watches.watch(folder, startedExec(folder.id, spec, identity), staged.shim);
   }
@@ -194,7 +198,7 @@ export class Acceptance {
     try {
       await gate.enter(staged.path, staged.journal, folder, spec);
       state = failedToStart(folder.snapshot(), machine.clock.wall(), exitCode, why);
-      folder.note({ end: state });
+      writeLine(staged.journal, { end: state });
     } catch (error) {
       rmSync(staged.path, { recursive: true, force: true });
       if (!isConflict(error)) folder.remove();

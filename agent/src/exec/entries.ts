@@ -70,12 +70,10 @@ export class Entries {
     const entry = this.#entries.get(state.exec_id);
     if (entry) {
       entry.state = state;
-      if (isEnded(state)) {
-        entry.supervisor = undefined;
-        rmSync(entry.folder.file('script'), { force: true });
-      }
+      if (isEnded(state)) entry.supervisor = undefined;
     }
     for (const listener of this.#listeners) listener(state);
+    if (entry && isEnded(state)) rmSync(entry.folder.file('script'), { force: true });
   }
 
   /** Tells nobody anything any more. */

@@ -1,7 +1,7 @@
-import { closeSync, constants, fsync, lstatSync, openSync, renameSync, writeSync } from 'node:fs';
+import { closeSync, constants, fsync, lstatSync, openSync, renameSync } from 'node:fs';
 import { RemoteError } from '@codex-remote/protocol/wire';
 import type { ExecFolder } from '../folder/folder.ts';
-import { encodeLine } from '../folder/journal.ts';
+import { writeLine } from '../folder/journal.ts';
 import type { StoredSpec } from '../folder/stored.ts';
 
 /** Named moments of a start at which tests end the process. */
@@ -26,7 +26,7 @@ export class Gate {
    * with `conflict` when the id is taken, or with what the system said; `entered` tells whether the folder is in place.
    */
   async enter(staged: string, journal: number, folder: ExecFolder, spec: StoredSpec): Promise<void> {
-    writeWhole(journal, Buffer.from(encodeLine({ spec })));
+    writeLine(journal, { spec });
     this.#failpoint('before_gate');
     moveIn(staged, folder);
     this.#failpoint('after_gate');
@@ -58,10 +58,6 @@ function moveIn(staged: string, folder: ExecFolder): void {
     const code = error instanceof Error && 'code' in error ? error.code : undefined;
     throw code === 'ENOTEMPTY' || code === 'EEXIST' ? taken(error) : error;
   }
-}
-
-function writeWhole(fd: number, bytes: Buffer): void {
-  for (let at = 0; at < bytes.byteLength; ) at += writeSync(fd, bytes, at);
 }
 
 function sync(fd: number): Promise<void> {

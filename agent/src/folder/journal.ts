@@ -1,4 +1,4 @@
-import { appendFileSync, readFileSync } from 'node:fs';
+import { appendFileSync, readFileSync, writeSync } from 'node:fs';
 import { type ExecEnded, isEnded } from '@codex-remote/protocol/schema';
 import {
   type CancelIntent,
@@ -23,6 +23,12 @@ export interface Journal {
 /** A newline on both sides: a torn line before it spoils nothing. */
 export function encodeLine(line: JournalLine): string {
   return `\n${JSON.stringify(line)}\n`;
+}
+
+/** To a journal that is open for appending. Throws what the system said. */
+export function writeLine(fd: number, line: JournalLine): void {
+  const bytes = Buffer.from(encodeLine(line));
+  for (let at = 0; at < bytes.byteLength; ) at += writeSync(fd, bytes, at);
 }
 
 /** Throws what the system said. */
