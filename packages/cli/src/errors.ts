@@ -18,6 +18,8 @@ export interface FailureOptions {
   /** In a stream the object says what it is. */
   readonly stream: boolean;
   readonly debug: boolean;
+  /** Noun and verb, where they are known. */
+  readonly command?: string | undefined;
 }
 
 type Advice = { hint: string; next?: string };
@@ -94,7 +96,8 @@ const advice: Partial<Record<ErrorCode, (m: string, id: string) => Advice>> = {
 /** Any thrown value as what stdout has: what failed, on what, what to do next. */
 export function failureOf(thrown: unknown, options: FailureOptions): Failure {
   const error = RemoteError.from(thrown);
-  const { hint, machine, exec_id, sent, facts } = error.details;
+  const { machine, exec_id, sent, facts } = error.details;
+  const hint = error.details.hint ?? (error.code === 'usage' ? helpLine(options.command) : undefined);
   const known = advice[error.code]?.(machine ?? 'NAME', exec_id ?? 'ID');
   return {
     ...(options.stream ? { type: 'error' as const } : {}),
@@ -125,18 +128,18 @@ const refusals: ReadonlySet<ErrorCode> = new Set([
 function next(
   error: RemoteError,
   known: Advice | undefined,
-  { args }: FailureOptions,
+  { args, command }: FailureOptions,
 ): Pick<Failure, 'next_action' | 'next_command'> {
   const { exec_id, sent, machine, facts } = error.details;
   if (error.code === 'usage')
     return withCommand(
       'fix-config',
-      error.details.hint?.startsWith('codex-remote ') ? error.details.hint : 'codex-remote --help',
+      error.details.hint?.startsWith('codex-remote ') ? error.details.hint : helpLine(command),
     );
   if (exec_id !== undefined && !refusals.has(error.code)) {
     if (sent === 'yes' || sent === 'unknown')
       return withCommand('wait', `codex-remote exec result --id ${exec_id}`);
-    if (sent === 'no' && error.retryable && args[0] !== undefined)
+    if (sent === 'no' && error.retryable && (command === 'exec run' || command === 'exec start'))
       return withCommand('fix-config', commandLine(args, exec_id));
   }
   if (error.code === 'host_key_unknown' && typeof facts?.fingerprint === 'string' && machine !== undefined) {
@@ -155,6 +158,10 @@ function next(
         ? 'codex-remote machine list'
         : `codex-remote machine check -m ${machine}`,
   );
+}
+
+function helpLine(command: string | undefined): string {
+  return `codex-remote ${command === undefined ? '' : `${command} `}--help`;
 }
 
 function withCommand(

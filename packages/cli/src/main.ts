@@ -2,7 +2,9 @@
  * The program. Short commands are run from here, without oclif; help, and what is called rarely, by `oclif.cjs` beside
  * this file. Must not load `node:http`, zod or oclif: they cost more than the command.
  */
+import { enableCompileCache } from 'node:module';
 import { join } from 'node:path';
+import { codeCacheFolder } from './code-cache.ts';
 import { isHot, table } from './commands/all.ts';
 import { writeNow } from './output.ts';
 import { Shell } from './shell.ts';
@@ -15,8 +17,6 @@ function main(args: readonly string[]): void {
     refuseNode();
     return;
   }
-  // The launcher sets it for us alone.
-  delete process.env.NODE_COMPILE_CACHE;
   const tokens = table.tokenize(args);
   const shell = new Shell(args, tokens);
   let parsed: Parsed;
@@ -27,6 +27,8 @@ function main(args: readonly string[]): void {
     return;
   }
   if (parsed.kind === 'help' || !isHot(parsed.command)) {
+    const codeCache = codeCacheFolder(process.env);
+    if (codeCache !== undefined) enableCompileCache(codeCache);
     const { main: withOclif } = require(join(__dirname, 'oclif.cjs')) as typeof import('./oclif/main.ts');
     withOclif(args);
     return;

@@ -74,7 +74,7 @@ export class Shell {
       command === 'exec logs' ||
       command === 'controller logs';
     const debug = this.#tokens.flags.some(({ name }) => name === 'debug');
-    const failure = failureOf(thrown, { args: this.args, stream, debug });
+    const failure = failureOf(thrown, { args: this.args, stream, debug, command });
     this.output.note(stderrLine(failure));
     if (this.output.mode === 'human') {
       if (failure.next_command !== undefined && this.output.terminal)

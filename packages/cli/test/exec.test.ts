@@ -1,6 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { StandInController } from '@codex-remote/client/testing';
+import { encodeRecord } from '@codex-remote/protocol/wire';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { installedCli, type Ran, type RunOptions, runCli } from './support/cli.ts';
 
@@ -412,4 +413,43 @@ test('the default machine is CODEX_REMOTE_MACHINE, a flag wins', async () => {
       .status,
   ).toBe(0);
   expect((await run(['exec', 'run', '--cmd', 'true'])).status).toBe(2);
+});
+
+test('watch --any: the last line is that of the first that ended, and records have the whole id', async () => {
+  await run(['exec', 'start', ...box, '--id', 'long', '--cmd', 'while :; do echo more; sleep 0.01; done']);
+  await run(['exec', 'start', ...box, '--id', 'brief', '--cmd', 'sleep 0.3; exit 5']);
+  const ran = await run(['exec', 'watch', 'lon', 'bri', '--any']);
+  expect(ran.status).toBe(5);
+  expect(ran.json.at(-1)).toMatchObject({ type: 'finished', exec_id: 'brief' });
+  expect(new Set(ran.json.map(({ exec_id }) => exec_id))).toEqual(new Set(['long', 'brief']));
+});
+
+test('cancel: one that cannot be cancelled leaves none of the others unsaid', async () => {
+  await run(['exec', 'start', ...box, '--id', 'here', '--cmd', 'sleep 60']);
+  const ran = await run(['exec', 'cancel', 'nowhere', 'here', '--yes']);
+  expect(ran.status).toBe(1);
+  expect(ran.json).toHaveLength(1);
+  expect(ran.json[0]).toMatchObject({
+    ok: false,
+    error: { code: 'exec_not_found' },
+    execs: [{ exec_id: 'here', status: 'finished', already_finished: false }],
+  });
+  expect(ran.stderr.split('\n')).toHaveLength(2);
+});
+
+test('logs of a machine that is away say so, also where they are complete', async () => {
+  await run(['exec', 'run', ...box, '--id', 'past', '--cmd', 'echo x']);
+  const past = controller.jobs.get('past');
+  if (past === undefined) throw new Error('the job is not there');
+  const as_of = '2026-01-02T03:04:05.678Z';
+  const view = { ...controller.view(past), machine_connected: false, as_of };
+  controller.answers.push({
+    path: /logs$/,
+    answer: (_asked, response) => {
+      response.writeHead(200, { connection: 'close' });
+      response.end(encodeRecord({ kind: 'event', value: { end: { complete: true, view } } }));
+    },
+  });
+  const ran = await run(['exec', 'logs', 'past']);
+  expect(ran.json).toEqual([expect.objectContaining({ type: 'end', machine_connected: false, as_of })]);
 });

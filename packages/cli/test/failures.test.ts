@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { chmodSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { StandInController } from '@codex-remote/client/testing';
-import { type ErrorCode, errorKinds, RemoteError } from '@codex-remote/protocol/wire';
+import { type ErrorCode, encodeRecord, errorKinds, RemoteError } from '@codex-remote/protocol/wire';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { failureOf, stderrLine } from '../src/errors.ts';
 import { commandLine } from '../src/shell-quote.ts';
@@ -205,4 +205,73 @@ test.runIf(process.getuid?.() === 0)('folders that cannot be made are the sandbo
     encoding: 'utf8',
   });
   expect([ran.status, JSON.parse(ran.stdout).error.code]).toEqual([1, 'sandbox_denied']);
+});
+
+test('only a start is repeated with its --id; what took the id already is not given it twice', async () => {
+  controller.answers.push({
+    path: /./,
+    answer: () =>
+      Promise.reject(
+        new RemoteError('machine_offline', 'machine offline: box', {
+          machine: 'box',
+          exec_id: 'x',
+          sent: 'no',
+        }),
+      ),
+  });
+  for (const verb of ['result', 'cancel', 'watch', 'wait', 'logs']) {
+    const [failure] = (await run(['exec', verb, 'x'])).json as Failure[];
+    expect(failure?.next_command).toBe('codex-remote machine up -m box');
+  }
+});
+
+test('a run that was started and lost its machine is looked at, not sent again', async () => {
+  const lost = new RemoteError('machine_offline', 'machine offline: box', { machine: 'box', sent: 'no' });
+  const view = {
+    machine: 'box',
+    machine_connected: true,
+    ssh_ok: null,
+    state: {
+      exec_id: 'x',
+      digest: 'd',
+      mode: 'run',
+      command: 'sleep 9',
+      accepted_at: '2026-01-01T00:00:00.000Z',
+      status: 'running',
+      stdout_bytes: 0,
+      stderr_bytes: 0,
+    },
+  };
+  controller.answers.push({
+    method: 'POST',
+    path: /execs$/,
+    answer: (_asked, response) => {
+      response.writeHead(200, { connection: 'close' });
+      response.write(encodeRecord({ kind: 'event', value: { started: { view, attached: false } } }));
+      response.end(encodeRecord({ kind: 'event', value: { error: lost.toWire() } }));
+    },
+  });
+  const ran = await run(['exec', 'run', '-m', 'box', '--id', 'x', '--cmd', 'sleep 9']);
+  expect(ran.json.at(-1)).toMatchObject({
+    error: { exec_id: 'x', sent: 'yes' },
+    next_action: 'wait',
+    next_command: 'codex-remote exec result --id x',
+  });
+});
+
+test.each([
+  [['exec', 'run', '--env', 'a b', '-m', 'box', '--cmd', 'x'], 'exec run'],
+  [['exec', 'run', '--script', '/nonexistent', '-m', 'box'], 'exec run'],
+  [['exec', 'logs', 'x', '--cursor', 'nonsense'], 'exec logs'],
+  [['exec', 'logs', 'x', '--max-bytes', '0'], 'exec logs'],
+  [['exec', 'list', '--limit', '0'], 'exec list'],
+  [['exec', 'list', '--limit', '10001'], 'exec list'],
+])('wrong usage points to the help of the command: %j', async (args, command) => {
+  const ran = await run(args);
+  expect(ran.status).toBe(2);
+  expect(ran.json[0]).toMatchObject({
+    error: { code: 'usage' },
+    next_command: `codex-remote ${command} --help`,
+  });
+  expect(controller.requests).toEqual([]);
 });

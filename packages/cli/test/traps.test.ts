@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { StandInController } from '@codex-remote/client/testing';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -146,6 +147,22 @@ test('without any Node the launcher says so in JSON and on stderr', async () => 
     'runtime_unsupported',
     2,
   ]);
+});
+
+test('an --env-file is the command’s: Node does not take it for its own', async () => {
+  const file = join(controller.home, 'job.env');
+  writeFileSync(file, 'CODEX_REMOTE_MACHINE=nowhere\nFROM_FILE=yes\n');
+  const line = ['exec', 'run', '--raw', '--env-file', file, '--cmd', 'echo $FROM_FILE'];
+  const args = [join(cli, 'bin/codex-remote'), ...line];
+  const env = { ...environment(), CODEX_REMOTE_MACHINE: 'box' };
+  expect(await runProgram('/bin/sh', args, { env })).toMatchObject({ status: 0, stdout: 'yes\n' });
+  const wrong = args.map((word) => (word === file ? '/nonexistent' : word));
+  const missing = await runProgram('/bin/sh', wrong, { env });
+  expect([missing.status, missing.stderr.includes('--env-file')]).toEqual([2, true]);
+});
+
+test('--version is the command version, also by oclif', async () => {
+  expect((await run(['--version'])).json[0]).toMatchObject({ ok: true, node: process.versions.node });
 });
 
 test('text for people only at a terminal: a real one, and TERM says so', async () => {

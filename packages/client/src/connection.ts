@@ -13,8 +13,8 @@ export interface ConnectionOptions {
   readonly start?: (() => Promise<void>) | undefined;
 }
 
-/** A JSON answer is at most this long: 4,096 rows of a list. */
-const maxJsonBytes = 8 * 1024 * 1024;
+/** A JSON answer is at most this long: 10,000 rows of a list, or 1,000 execs with their tails. */
+const maxJsonBytes = 64 * 1024 * 1024;
 /** How often a connection that was refused before anything was sent is made again. */
 const maxTries = 3;
 

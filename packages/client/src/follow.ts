@@ -137,7 +137,15 @@ export class Follower {
     const machine = this.#started?.view.machine ?? address.machine;
     const exec_id = this.#started?.view.state.exec_id ?? address.id;
     const lost = error.code === 'connection_reset' || error.code === 'stream_cut';
-    const sent = this.#started !== undefined ? 'yes' : lost ? 'unknown' : 'no';
+    // It was accepted: whatever a later request of ours says of itself is not about that.
+    if (this.#started !== undefined)
+      return new RemoteError(
+        error.code,
+        error.message,
+        { machine, exec_id, ...error.details, sent: 'yes' },
+        error,
+      );
+    const sent = lost ? 'unknown' : 'no';
     return error.with({ exec_id, sent, ...(machine === undefined ? {} : { machine }) });
   }
 }

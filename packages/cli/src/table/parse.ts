@@ -21,12 +21,11 @@ export class Table {
   }
 
   tokenize(args: readonly string[]): Tokens {
-    return tokenize(args, this.names);
+    return asVersion(tokenize(args, this.names));
   }
 
   /** Throws `usage` with the nearest known words. */
-  parse(typed: Tokens, now: number): Parsed {
-    const tokens = asVersion(typed);
+  parse(tokens: Tokens, now: number): Parsed {
     const { words } = tokens;
     if (words[0] === 'help') return { kind: 'help', words: words.slice(1) };
     if (tokens.flags.some(({ name }) => name === 'help')) return { kind: 'help', words };

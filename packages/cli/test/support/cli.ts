@@ -22,10 +22,17 @@ export function installedCli(): string {
     logLevel: 'error',
   } as const;
   for (const [source, bundle] of [
+    ['boot.ts', 'boot.cjs'],
     ['main.ts', 'cli.cjs'],
     ['oclif/main.ts', 'oclif.cjs'],
   ] as const) {
-    buildSync({ ...common, entryPoints: [join(sources, source)], outfile: join(root, 'dist', bundle) });
+    const define = { __CODEX_REMOTE_CLI__: '"test"' };
+    buildSync({
+      ...common,
+      define,
+      entryPoints: [join(sources, source)],
+      outfile: join(root, 'dist', bundle),
+    });
   }
   return root;
 }

@@ -30,6 +30,8 @@ export interface FollowToEnd {
   readonly cancels: boolean;
   /** Records say which exec they belong to. */
   readonly tagged?: boolean;
+  /** Its caller has seen enough; the exec goes on. */
+  readonly withdrawn?: AbortSignal;
 }
 
 /** `exec run` and `exec watch`: `started`, output, and always a last line. */
@@ -41,14 +43,12 @@ export async function followToEnd(
   const cancelling = new Cancelling(context, wanted);
   const watchdog = new Watchdog({
     maxWaitMs: wanted.maxWaitMs,
-    readerGone: output.readerGone,
+    readerGone: wanted.withdrawn ? AbortSignal.any([output.readerGone, wanted.withdrawn]) : output.readerGone,
     interrupted: wanted.cancels && output.terminal ? () => cancelling.interrupted() : undefined,
   });
   const follower = wanted.follower(watchdog.signal);
-  const live = liveOutput(output, {
-    now: () => context.clock.wall(),
-    ...(wanted.tagged ? { execId: wanted.id } : {}),
-  });
+  const now = () => context.clock.wall();
+  let live = liveOutput(output, { now });
   let view: ExecView | undefined;
   try {
     for await (const event of wanted.events(follower)) {
@@ -57,6 +57,7 @@ export async function followToEnd(
         if (busy !== undefined) await busy;
       } else if (event.kind === 'started') {
         view = event.reply.view;
+        if (wanted.tagged) live = liveOutput(output, { now, execId: view.state.exec_id });
         await sayStarted(context, view, event.reply.attached);
         cancelling.started(view);
         context.client.connection.replaceOlder().catch(() => {});

@@ -8,6 +8,8 @@ import { machineFlag } from '../../table/shared.ts';
 import * as read from '../../table/values.ts';
 import { shownDuration, table } from './render.ts';
 
+/** Rows that the controller gives at once. */
+const maxLimit = 10_000;
 /** A row of JSON is at most this long. */
 const rowBytes = 250;
 const statuses = ['queued', 'running', 'finished', 'lost'] as const;
@@ -29,6 +31,9 @@ export const execList = command({
     ['what this session started', 'exec list --session current'],
   ],
   async run(values, context) {
+    const { limit } = values;
+    if (limit !== undefined && (limit < 1 || limit > maxLimit))
+      throw usage({ name: 'exec list' }, `--limit takes a number from 1 to ${maxLimit}`);
     const list = await context.client.execs({
       machine: values.machine,
       status: values.status?.flat(),
@@ -36,7 +41,7 @@ export const execList = command({
       session: values.session === 'current' ? currentSession(context) : values.session,
       since_ms: values.since,
       until_ms: values.until,
-      limit: values.limit,
+      limit,
     });
     const rows = list.execs.map(row);
     return {

@@ -54,6 +54,7 @@ function logsRequest(id: string, values: LogsValues, { clock }: Context): LogsRe
   if (places.length > 1) throw usage(command, `--${places[0]} and --${places[1]} exclude each other`);
   if (values.from !== undefined && (values.stream === undefined || values.stream === 'both'))
     throw usage(command, '--from is a place in one stream: add --stream stdout or --stream stderr');
+  if (values['max-bytes'] === 0) throw usage(command, '--max-bytes 0 leaves nothing to show');
   const wantsAll =
     values.since !== undefined ||
     values.until !== undefined ||
@@ -77,7 +78,7 @@ function logsRequest(id: string, values: LogsValues, { clock }: Context): LogsRe
     ...(values.since === undefined ? {} : { sinceMs: values.since }),
     ...(values.until === undefined ? {} : { untilMs: values.until }),
     ...(values.grep === undefined ? {} : { grep: values.grep }),
-    ...(values['max-bytes'] ? { maxBytes: values['max-bytes'] } : {}),
+    ...(values['max-bytes'] !== undefined ? { maxBytes: values['max-bytes'] } : {}),
     follow: values.follow === true,
     saysEnd: values.cursor !== undefined || values.follow === true,
     now: () => clock.wall(),

@@ -79,18 +79,23 @@ async function ended(
   reader: LogsReader,
   { complete, view }: LogsEnd,
 ): Promise<Outcome> {
-  const says = request.saysEnd || !complete;
+  const away = !view.machine_connected;
+  const says = request.saysEnd || !complete || away;
   const value = {
     type: 'end',
     exec_id: view.state.exec_id,
     machine: view.machine,
     status: view.state.status,
+    ...(away ? { machine_connected: false, as_of: view.as_of } : {}),
     next_cursor: reader.cursor(view.state.exec_id),
     complete,
   };
-  const cut = complete
-    ? ''
-    : `cut by a limit; next: codex-remote exec logs --id ${view.state.exec_id} --cursor ${value.next_cursor}`;
+  const as_of = `${view.machine} is away; this is what was known at ${view.as_of ?? 'its last report'}`;
+  const cut = away
+    ? `${as_of}${complete ? '' : ', not all of it'}`
+    : complete
+      ? ''
+      : `cut by a limit; next: codex-remote exec logs --id ${view.state.exec_id} --cursor ${value.next_cursor}`;
   return { ...(says && output.mode !== 'raw' ? { value } : {}), exit: 0, human: () => cut };
 }
 

@@ -38,6 +38,7 @@ export const execWatch = command({
     if (values.any && values.all) throw usage({ name: 'exec watch' }, '--any and --all exclude each other');
     if (ids.length > 1 && values.cursor !== undefined)
       throw usage({ name: 'exec watch' }, '--cursor is for one exec');
+    const enough = new AbortController();
     const watch = (id: string, tagged: boolean) =>
       followToEnd(context, {
         id,
@@ -52,6 +53,7 @@ export const execWatch = command({
         maxWaitMs: values['max-wait'],
         cancels: false,
         tagged,
+        withdrawn: enough.signal,
       });
     const [only] = ids;
     return ids.length === 1 && only !== undefined
@@ -60,28 +62,37 @@ export const execWatch = command({
           context,
           ids.map((id) => watch(id, true)),
           values.any ? 'any' : 'all',
+          () => enough.abort(new Error('another one has ended')),
         );
   },
 });
 
-/** Each exec's last line comes as it ends; the status is that of all, or of the first. */
+/**
+ * Each exec's last line comes as it ends; the status is that of all, or of the first. `enough` ends what still watches,
+ * so that the last line of the first is the last of all.
+ */
 async function watchMany(
   { output }: Context,
   watches: Promise<Outcome & { view: ExecView | undefined }>[],
   mode: 'all' | 'any',
+  enough: () => void,
 ): Promise<Outcome> {
+  if (mode === 'any') {
+    const first = Promise.race(watches).finally(enough);
+    await Promise.allSettled([first, ...watches]);
+    return first;
+  }
   const said = watches.map(async (watch) => {
     const outcome = await watch;
     if (output.mode !== 'human' && output.mode !== 'raw' && outcome.value !== undefined)
       await output.line(outcome.value);
     return outcome;
   });
-  if (mode === 'any') {
-    const first = await Promise.race(said);
-    for (const other of said) other.catch(() => {});
-    return { exit: first.exit, human: first.human };
-  }
-  const outcomes = await Promise.all(said);
+  const outcomes = await Promise.all(said).catch(async (error: unknown) => {
+    enough();
+    await Promise.allSettled(said);
+    throw error;
+  });
   const views = outcomes.flatMap(({ view }) => (view === undefined ? [] : [view]));
   return { exit: exitOfMany(views, 'all'), human: () => outcomes.map(({ human }) => human()).join('\n') };
 }
