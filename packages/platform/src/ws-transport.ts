@@ -43,6 +43,7 @@ export class WsTransport implements Transport {
   #textWaiter: { resolve(text: string): void; reject(error: RemoteError): void } | undefined;
   #closed: { cause?: unknown } | undefined;
   #error: unknown;
+  #corked = false;
 
   constructor(ws: WebSocket, socket: Duplex) {
     this.#ws = ws;
@@ -79,7 +80,13 @@ export class WsTransport implements Transport {
     if (this.#closed) handlers.closed(this.#closed.cause);
   }
 
+  /** Frames that are sent in one turn go out in one writev(2): each costs both sides more than its bytes do. */
   send(frame: Uint8Array): void {
+    if (!this.#corked) {
+      this.#corked = true;
+      this.#socket.cork();
+      process.nextTick(this.#uncork);
+    }
     this.#ws.send(frame, this.#onSent);
   }
 
@@ -101,6 +108,11 @@ export class WsTransport implements Transport {
   destroySoon(): void {
     this.#ws.once('close', () => this.#socket.destroy());
   }
+
+  readonly #uncork = (): void => {
+    this.#corked = false;
+    this.#socket.uncork();
+  };
 
   readonly #onBytes = (): void => {
     this.#handlers?.activity();
