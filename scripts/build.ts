@@ -21,6 +21,7 @@ async function buildId(): Promise<string> {
 }
 
 const entry = {
+  boot: join(root, 'packages/cli/src/boot.ts'),
   cli: join(root, 'packages/cli/src/main.ts'),
   oclif: join(root, 'packages/cli/src/oclif/main.ts'),
   controller: join(root, 'controller/src/main.ts'),
@@ -69,26 +70,20 @@ const define = {
   __CODEX_REMOTE_VERSION__: JSON.stringify(version),
   __CODEX_REMOTE_BUILD__: JSON.stringify(await buildId()),
 };
+const program: BuildOptions = { ...common, format: 'cjs', target: 'node24' };
 await Promise.all([
-  build({
-    ...common,
-    define,
-    format: 'cjs',
-    target: 'node24',
-    entryPoints: [entry.cli],
-    outfile: join(fresh, 'cli.cjs'),
-  }),
-  build({
-    ...common,
-    define,
-    format: 'cjs',
-    target: 'node24',
-    entryPoints: [entry.oclif],
-    outfile: join(fresh, 'oclif.cjs'),
-  }),
+  build({ ...program, define, entryPoints: [entry.cli], outfile: join(fresh, 'cli.cjs') }),
+  build({ ...program, define, entryPoints: [entry.oclif], outfile: join(fresh, 'oclif.cjs') }),
   build({ ...daemon, define, entryPoints: [entry.controller], outfile: join(fresh, 'controller.mjs') }),
   build({ ...daemon, define, entryPoints: [entry.agent], outfile: join(fresh, 'agent.mjs') }),
 ]);
+const cliHash = createHash('sha256').update(await readFile(join(fresh, 'cli.cjs')));
+await build({
+  ...program,
+  define: { __CODEX_REMOTE_CLI__: JSON.stringify(cliHash.digest('hex').slice(0, 16)) },
+  entryPoints: [entry.boot],
+  outfile: join(fresh, 'boot.cjs'),
+});
 await copyFile(join(root, 'agent/src/exec/shim.sh'), join(fresh, 'shim.sh'));
 await chmod(join(fresh, 'shim.sh'), 0o644);
 for (const name of await readdir(fresh)) await rename(join(fresh, name), join(out, name));
