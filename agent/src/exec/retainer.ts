@@ -50,8 +50,12 @@ export class Retainer {
       return state && isEnded(state) ? [state] : [];
     });
     if (states.length === 0) return;
-    // Remembered first: between the two an id is known twice, never not at all.
-    this.#tombstones.add(states, this.#clock.wall());
-    for (const id of over) this.#entries.remove(id);
+    try {
+      // Remembered first: between the two an id is known twice, never not at all.
+      this.#tombstones.add(states, this.#clock.wall());
+      for (const id of over) this.#entries.remove(id);
+    } catch {
+      // A full disk, or a folder that is not ours to remove: tried again after the next acknowledgement.
+    }
   }
 }

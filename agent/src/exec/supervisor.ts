@@ -241,14 +241,14 @@ export class Supervisor {
     this.#state = state;
     if (isEnded(state)) {
       this.#unwatch();
-      writeOrLeave(() => this.#folder.note({ end: state }));
+      this.#folder.note({ end: state });
       this.#context.changed(state);
       this.#resolveEnded(state);
       return;
     }
     if (!this.#orphaned && state.warnings?.includes('supervisor_lost')) {
       this.#orphaned = true;
-      writeOrLeave(() => this.#folder.note({ orphaned: true }));
+      this.#folder.note({ orphaned: true });
     }
     if (essence(before) !== essence(state)) this.#context.changed(state);
   }
@@ -326,13 +326,4 @@ function essence(state: ExecState): string {
 
 function unjudged(found: FolderSnapshot): never {
   throw new Error(`the exec ${found.id} belongs to another host`);
-}
-
-/** The verdict stands without the file too: it is judged again at the next start. */
-function writeOrLeave(write: () => void): void {
-  try {
-    write();
-  } catch {
-    // A full disk.
-  }
 }

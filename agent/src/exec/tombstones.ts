@@ -52,7 +52,8 @@ export class Tombstones {
       this.#trim.run();
       this.#database.exec('COMMIT');
     } catch (error) {
-      this.#database.exec('ROLLBACK');
+      // Some errors of the disk have rolled back already.
+      if (this.#database.isTransaction) this.#database.exec('ROLLBACK');
       throw error;
     }
   }

@@ -59,9 +59,16 @@ export class ExecFolder {
     return readJournal(this.file('journal'));
   }
 
-  /** Throws what the system said, and when the folder is gone. */
+  /**
+   * Leaves it where nothing can be written, as on a full disk: what is noted here is known to this agent, and the next one
+   * judges again, or is told again.
+   */
   note(line: JournalLine): void {
-    appendLine(this.file('journal'), line);
+    try {
+      appendLine(this.file('journal'), line);
+    } catch {
+      // Refusing a cancel or an end would help nobody.
+    }
   }
 
   record(): ExitRecord | undefined {

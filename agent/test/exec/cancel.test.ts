@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { finished, StoreLab } from '../support/store-lab.ts';
@@ -49,6 +49,17 @@ describe('cancel', () => {
         state: { reason: 'cancelled', exit_code: 143 },
       });
     }
+  });
+
+  it('ends a job whose journal cannot be written any more, and so does its timeout', async () => {
+    const cancelled = await ready('echo ready; exec sleep 60');
+    const late = await ready('echo ready; exec sleep 60', { timeout_ms: 400 });
+    for (const id of [cancelled, late]) {
+      rmSync(join(lab.home, 'execs', id, 'journal'));
+      mkdirSync(join(lab.home, 'execs', id, 'journal'));
+    }
+    expect((await lab.store.cancel(cancelled, 'TERM', 5_000)).state).toMatchObject({ reason: 'cancelled' });
+    expect(await lab.store.ended(late)).toMatchObject({ reason: 'timeout' });
   });
 
   it('keeps the code of a job that traps the signal, and a 0', async () => {

@@ -133,10 +133,18 @@ describe('a lost shim', () => {
     return JSON.parse(line).identity.shim.pid as number;
   };
 
+  const jobPid = (id: string) =>
+    waitFor('the pid', () => {
+      const now = lab.store.get(id);
+      return now.status === 'running' && now.pid;
+    });
+
   it('its outer shell killed: the waiter still records the exit', async () => {
     lab.reopen();
     const go = join(lab.home, 'go');
     const { state } = await lab.start(`while [ ! -e ${go} ]; do sleep 0.02; done; exit 4`);
+    // Not before it has forked: then there would be no waiter.
+    await jobPid(state.exec_id);
     process.kill(shimOf(state.exec_id), 'SIGKILL');
     await waitFor('the warning', () => lab.store.get(state.exec_id).warnings?.includes('supervisor_lost'));
     writeFileSync(go, '');
@@ -148,10 +156,7 @@ describe('a lost shim', () => {
     const go = join(lab.home, 'go');
     const { state } = await lab.start(`trap "" PIPE; while [ ! -e ${go} ]; do sleep 0.02; done; exit 0`);
     const id = state.exec_id;
-    await waitFor('the pid', () => {
-      const now = lab.store.get(id);
-      return now.status === 'running' && now.pid;
-    });
+    await jobPid(id);
     const shim = shimOf(id);
     for (const stat of lab.table.sessionMembers(shim)) process.kill(stat.pid, 'SIGKILL');
     await waitFor('the warning', () => lab.store.get(id).warnings?.includes('supervisor_lost'));

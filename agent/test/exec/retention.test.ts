@@ -1,7 +1,9 @@
-import { existsSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, describe, expect, it } from 'vitest';
+import { DatabaseSync } from 'node:sqlite';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { overRetention } from '../../src/exec/retention.ts';
+import { Tombstones } from '../../src/exec/tombstones.ts';
 import { StoreLab } from '../support/store-lab.ts';
 import { waitFor } from '../support/wait-for.ts';
 
@@ -53,6 +55,25 @@ describe('a store with room for one exec', () => {
       code: 'conflict',
     });
     expect(lab.store.unacknowledgedIds().sort()).toEqual([running, unacknowledged].sort());
+  });
+
+  it('keeps everything while tombstones cannot be written, and goes on once they can', async () => {
+    lab = new StoreLab({ retention: { ...unlimited, maxCount: 0 } });
+    const first = (await lab.run('true')).exec_id;
+    const second = (await lab.run('true')).exec_id;
+    const other = new DatabaseSync(join(lab.home, 'tombstones.db'));
+    try {
+      other.exec('BEGIN IMMEDIATE');
+      const add = vi.spyOn(Tombstones.prototype, 'add');
+      lab.store.acknowledge([first]);
+      await waitFor('the attempt', () => add.mock.results.some((result) => result.type === 'throw'));
+      add.mockRestore();
+    } finally {
+      other.close();
+    }
+    expect(existsSync(join(lab.home, 'execs', first))).toBe(true);
+    lab.store.acknowledge([second]);
+    await waitFor('both to go', () => readdirSync(join(lab.home, 'execs')).length === 0);
   });
 
   it('keeps nothing of an ephemeral exec once its end is acknowledged', async () => {
