@@ -236,6 +236,13 @@ export class Machines {
         : { agent_version: live?.info.hello.agent_version ?? machine.agent_version }),
       ...(machine.installation ? { agent_home: machine.installation.home } : {}),
       installed: machine.installation !== undefined,
+      // As last reported: what runs there goes on while the machine is away.
+      running: this.#world.history.list({
+        machine: machine.name,
+        status: ['queued', 'running'],
+        limit: 1,
+        ended_after_ms: 0,
+      }).total,
       added_at: machine.added_at,
     };
   }
