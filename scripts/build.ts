@@ -72,7 +72,14 @@ const define = {
 };
 const program: BuildOptions = { ...common, format: 'cjs', target: 'node24' };
 await Promise.all([
-  build({ ...program, define, entryPoints: [entry.cli], outfile: join(fresh, 'cli.cjs') }),
+  build({
+    ...program,
+    define,
+    // boot.cjs compiles it as a script.
+    supported: { 'dynamic-import': false },
+    entryPoints: [entry.cli],
+    outfile: join(fresh, 'cli.cjs'),
+  }),
   build({ ...program, define, entryPoints: [entry.oclif], outfile: join(fresh, 'oclif.cjs') }),
   build({ ...daemon, define, entryPoints: [entry.controller], outfile: join(fresh, 'controller.mjs') }),
   build({ ...daemon, define, entryPoints: [entry.agent], outfile: join(fresh, 'agent.mjs') }),

@@ -5,7 +5,7 @@
  */
 import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { constants, Script } from 'node:vm';
+import { Script } from 'node:vm';
 import { codeCacheFolder } from './code-cache.ts';
 
 /** A hash of `cli.cjs`, set by the bundler: V8 itself compares only its length. */
@@ -21,12 +21,11 @@ type CommonJs = (
 
 const filename = join(__dirname, 'cli.cjs');
 const cache = cacheFile();
-// The bundler writes ASCII.
+// The bundler writes ASCII, and require() for import(): code that is compiled here cannot import.
 const source = readFileSync(filename, 'latin1');
 const script = new Script(`(function (exports, require, module, __filename, __dirname) {${source}\n})`, {
   filename,
   cachedData: cache === undefined ? undefined : contentOf(cache),
-  importModuleDynamically: constants.USE_MAIN_CONTEXT_DEFAULT_LOADER,
 });
 // Undefined where nothing was offered.
 if (cache !== undefined && script.cachedDataRejected !== false)
