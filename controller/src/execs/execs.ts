@@ -125,6 +125,20 @@ export class Execs {
     return viewOf(machine, link, entry.report, entry.as_of);
   }
 
+  /**
+   * As `get`, for an exec whose end has just been seen in its log stream: most often the machine has pushed its last
+   * report, tails and all, before that, and then it is not asked again.
+   */
+  async getEnded(execId: string, machineName: string, signal: AbortSignal): Promise<ExecView> {
+    const machine = this.machine(machineName);
+    const link = this.#options.links.of(machine.name);
+    const report = this.#options.history.get(machine.name, execId)?.report;
+    const whole = report !== undefined && isEnded(report.state) && report.stdout_tail && report.stderr_tail;
+    return link.live && whole
+      ? viewOf(machine, link, report)
+      : this.get(execId, machine.name, reportTailBytes, signal);
+  }
+
   list(filter: HistoryFilter): { execs: ExecView[]; total: number } {
     if (filter.machine !== undefined) this.machine(filter.machine);
     const { entries, total } = this.#options.history.list(filter);

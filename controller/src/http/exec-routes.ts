@@ -77,7 +77,7 @@ async function watchToEnd(
   if (!isEnded(end.view.state))
     throw new RemoteError('stream_cut', `the log stream of ${exec_id} ended before the exec did`);
   // A machine that goes away just now may not have reported the end yet; its log stream has told it.
-  const now = await execs.get(exec_id, view.machine, reportTailBytes, signal);
+  const now = await execs.getEnded(exec_id, view.machine, signal);
   await response.event({ finished: isEnded(now.state) ? now : end.view });
 }
 

@@ -68,6 +68,22 @@ describe('wait', () => {
   });
 });
 
+test('an end that the machine has reported with its tails is not asked for again', async () => {
+  const world = worldOf('box');
+  let asked = 0;
+  world.connect('box', () => {
+    asked++;
+    return { state: finished('e') };
+  });
+  const tail = { from: 0, bytes: new Uint8Array(Buffer.from('out')) };
+  void world.history.record('box', [{ state: finished('e') }]);
+  expect((await world.execs.getEnded('e', 'box', never)).stdout_tail).toBeUndefined();
+  expect(asked).toBe(1);
+  await world.history.record('box', [{ state: finished('e'), stdout_tail: tail, stderr_tail: tail }]);
+  expect((await world.execs.getEnded('e', 'box', never)).stdout_tail).toEqual({ from: 0, base64: 'b3V0' });
+  expect(asked).toBe(1);
+});
+
 describe('an id that history does not know', () => {
   test('is looked for on every machine, and one that breaks does not hide another', async () => {
     const world = worldOf('box', 'far');
