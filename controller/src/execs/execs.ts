@@ -17,8 +17,8 @@ import { type CallOptions, type Clock, call, RemoteError, type Session } from '@
 import type { History, HistoryEntry, HistoryFilter } from '../history/history.ts';
 import type { MachineLink } from '../links/link.ts';
 import type { Links } from '../links/links.ts';
-import { notBroughtUp } from '../machines/not-brought-up.ts';
 import { unknownMachine } from '../registry/nearest.ts';
+import { notBroughtUp } from '../registry/not-brought-up.ts';
 import type { MachineRecord, Registry } from '../registry/registry.ts';
 import type { ExecChanges } from './changes.ts';
 import { keptLogs } from './history-logs.ts';

@@ -1,10 +1,10 @@
 import { localMachine, type MachineCheck, type SshContext } from '@codex-remote/protocol/schema';
 import { RemoteError } from '@codex-remote/protocol/wire';
+import { notBroughtUp } from '../registry/not-brought-up.ts';
 import type { MachineRecord } from '../registry/registry.ts';
 import { checkSsh } from '../ssh/index.ts';
 import { runCanary } from './canary.ts';
 import type { MachineWorld } from './machines.ts';
-import { notBroughtUp } from './not-brought-up.ts';
 import { connectSsh, sshTarget } from './ssh-access.ts';
 
 /**

@@ -1,9 +1,9 @@
 import type { MachineDownResult } from '@codex-remote/protocol/schema';
 import { down } from '../bootstrap/index.ts';
+import { notBroughtUp } from '../registry/not-brought-up.ts';
 import type { MachineRecord } from '../registry/registry.ts';
 import { type HostTransport, LocalTransport } from '../ssh/index.ts';
 import type { MachineWorld } from './machines.ts';
-import { notBroughtUp } from './not-brought-up.ts';
 import { connectSsh, sshTarget } from './ssh-access.ts';
 
 /** Lets a machine go: its agent ends, its execs go on. With `purge` also what was installed is removed, when none runs. */
