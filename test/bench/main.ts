@@ -1,5 +1,5 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
-import { cpus, totalmem } from 'node:os';
+import { cpus, loadavg, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { ControllerClient } from '@codex-remote/client';
 import { controllerPaths, newId } from '@codex-remote/platform';
@@ -29,6 +29,8 @@ try {
       memory_bytes: totalmem(),
       node: process.version,
     },
+    // One, five and fifteen minutes, before the first measurement: above a fraction of the cores the figures are not worth much.
+    load_average: loadavg().map(round),
     processes: await processes(),
     warm_exec_true: await warmExec(),
     log_throughput: await logThroughput(),

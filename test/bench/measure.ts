@@ -15,7 +15,7 @@ export function summarise(sample: readonly number[], unit: string): Figure {
   return { median: round(at(0.5)), p90: round(at(0.9)), runs: sample.length, unit };
 }
 
-/** Milliseconds of a whole process, from spawn to exit. Throws where it fails: a failing command is quick. */
+/** Milliseconds of a whole process, from spawn to exit; its output is discarded. Throws where it fails: a failing command is quick. */
 export function timeProcess(
   program: string,
   args: readonly string[],
@@ -23,7 +23,7 @@ export function timeProcess(
 ): Promise<number> {
   return new Promise((resolve, reject) => {
     const began = performance.now();
-    const child = spawn(program, args, { env, stdio: ['ignore', 'ignore', 'inherit'] });
+    const child = spawn(program, args, { env, stdio: 'ignore' });
     child.on('error', reject);
     child.on('exit', (code) => {
       const ms = performance.now() - began;
