@@ -90,7 +90,8 @@ describe.each<Kind>(['ssh2', 'system'])('a tunnel over %s', (kind) => {
     const server = await lab.startServer({ config: ['DisableForwarding yes'] });
     const { tunnel } = await start(server);
     expect(await tunnel.opened()).toBe('bridge');
-    expect(await ask(tunnel, 'bridged')).toContain('answer to /bridged');
+    // Open means that the bridge runs; its socket appears a moment later, and an agent watches for it.
+    await expect.poll(async () => ask(tunnel, 'bridged')).toContain('answer to /bridged');
     // The bridge carried its one connection; the next one is there for the next.
     await expect.poll(async () => ask(tunnel, 'again')).toContain('answer to /again');
     await tunnel.close();
