@@ -15,7 +15,7 @@ export async function receiveStart(
 ): Promise<StartRequest> {
   const body = new StartBody(store);
   try {
-    const parser = new RecordParser();
+    const parser = new RecordParser({ split: true });
     for await (const item of channel) {
       if (item.kind !== 'data') throw new RemoteError('protocol_error', 'the body of exec.start is DATA');
       for (const record of parser.push(item.bytes)) {

@@ -8,9 +8,9 @@ import {
   streamId,
 } from '@codex-remote/protocol/wire';
 
-/** Records out of the pieces of a body. Throws `stream_cut` when the last one is not whole, `protocol_error`. */
+/** Records out of the pieces of a body; data in parts as it comes. Throws `stream_cut` when the last one is not whole, `protocol_error`. */
 export async function* readRecords(body: AsyncIterable<Uint8Array>): AsyncGenerator<ExecRecord, void, void> {
-  const parser = new RecordParser();
+  const parser = new RecordParser({ split: true });
   for await (const piece of body) yield* parser.push(piece);
   if (!parser.atBoundary) throw new RemoteError('stream_cut', 'the stream ended in the middle of a record');
 }

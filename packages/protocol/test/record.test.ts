@@ -49,6 +49,62 @@ describe('records', () => {
     );
   });
 
+  test('in parts: every byte at its offset, nothing of a payload kept, and the rest as it was', () => {
+    const sized = fc.oneof(
+      records,
+      fc.record({
+        kind: fc.constant('data' as const),
+        stream,
+        offset: fc.nat(),
+        bytes: fc.uint8Array({ minLength: 500, maxLength: 2000 }),
+      }),
+    ) as fc.Arbitrary<ExecRecord>;
+    fc.assert(
+      fc.property(
+        fc.array(sized, { maxLength: 10 }),
+        fc.array(fc.integer({ min: 1, max: 300 }), { minLength: 1 }),
+        (sent, sizes) => {
+          const bytes = concat(sent.map(encodeRecord));
+          const parser = new RecordParser({ split: true });
+          const got: ExecRecord[] = [];
+          for (let at = 0, piece = 0; at < bytes.byteLength; piece++) {
+            const size = sizes[piece % sizes.length] ?? 1;
+            const chunk = bytes.slice(at, at + size);
+            for (const record of parser.push(chunk)) {
+              const part = kept(record);
+              if (part.kind === 'data')
+                expect(part.bytes.byteLength).toBeLessThanOrEqual(size + recordHeaderBytes);
+              got.push(part);
+            }
+            at += size;
+          }
+          expect(parser.atBoundary).toBe(true);
+          const whole = (list: readonly ExecRecord[]) =>
+            list.filter((record) => record.kind !== 'data' || record.bytes.byteLength > 0);
+          const flat = (list: readonly ExecRecord[]) =>
+            whole(list).flatMap((record) =>
+              record.kind === 'data'
+                ? [...record.bytes].map((byte, i) => `${record.stream} ${record.offset + i} ${byte}`)
+                : [JSON.stringify(record)],
+            );
+          expect(flat(got)).toEqual(flat(sent));
+        },
+      ),
+    );
+  });
+
+  test('a record of which a part was given is not a boundary', () => {
+    const parser = new RecordParser({ split: true });
+    const bytes = encodeRecord({ kind: 'data', stream: 1, offset: 5, bytes: new Uint8Array([1, 2, 3]) });
+    const parts = [...parser.push(bytes.subarray(0, 18)), ...parser.push(bytes.subarray(18))];
+    expect(parts.map((part) => (part.kind === 'data' ? [part.offset, part.bytes.byteLength] : []))).toEqual([
+      [5, 2],
+      [7, 1],
+    ]);
+    expect([...parser.push(bytes.subarray(0, 17))]).toHaveLength(1);
+    expect(parser.atBoundary).toBe(false);
+  });
+
   test('a stream that was cut inside a record is not at a boundary', () => {
     const bytes = encodeRecord({ kind: 'event', value: { ended: null } });
     for (let size = 1; size < bytes.byteLength; size++) {

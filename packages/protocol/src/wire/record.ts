@@ -74,24 +74,38 @@ function u64(value: number): Uint8Array {
   return bytes;
 }
 
+export interface RecordParserOptions {
+  /** Data records may come in parts, each with its own offset: nothing of a payload is kept or copied. */
+  readonly split?: boolean;
+}
+
 /**
- * Takes bytes in any pieces and gives whole records. A data record that is whole in one piece is a view into it (no
+ * Takes bytes in any pieces and gives records, whole ones unless `split`. Data that is in one piece is a view into it (no
  * copy): who keeps it beyond the call copies it. Throws `protocol_error`; the parser is then of no further use.
  */
 export class RecordParser {
+  readonly #split: boolean;
   #rest: Uint8Array = new Uint8Array(0);
+  /** A data record of which a part was given. */
+  #open: { readonly stream: number; offset: number; left: number } | undefined;
+
+  constructor({ split = false }: RecordParserOptions = {}) {
+    this.#split = split;
+  }
 
   /** True when no record is half received: a stream that ends otherwise was cut. */
   get atBoundary(): boolean {
-    return this.#rest.byteLength === 0;
+    return this.#rest.byteLength === 0 && this.#open === undefined;
   }
 
   *push(chunk: Uint8Array): Generator<ExecRecord, void, void> {
     let bytes = chunk;
-    if (this.#rest.byteLength > 0) {
-      bytes = new Uint8Array(this.#rest.byteLength + chunk.byteLength);
-      bytes.set(this.#rest);
-      bytes.set(chunk, this.#rest.byteLength);
+    if (this.#open) {
+      const part = chunk.subarray(0, this.#open.left);
+      if (part.byteLength > 0) yield this.#take(this.#open, part);
+      bytes = chunk.subarray(part.byteLength);
+    } else if (this.#rest.byteLength > 0) {
+      bytes = concat(this.#rest, chunk);
       this.#rest = new Uint8Array(0);
     }
     let at = 0;
@@ -101,13 +115,36 @@ export class RecordParser {
       if (length > maxRecordPayloadBytes) {
         throw new RemoteError('protocol_error', `record length ${length} is over ${maxRecordPayloadBytes}`);
       }
-      if (bytes.byteLength - at - recordHeaderBytes < length) break;
       const start = at + recordHeaderBytes;
-      yield decodeRecord(view, bytes.subarray(start, start + length));
+      const payload = bytes.subarray(start, start + length);
+      if (payload.byteLength < length) {
+        if (!this.#split || view.getUint8(0) !== recordKind.data) break;
+        const record = decodeRecord(view, payload);
+        if (record.kind !== 'data') break;
+        this.#open = { stream: record.stream, offset: record.offset, left: length };
+        if (payload.byteLength > 0) yield this.#take(this.#open, payload);
+        return;
+      }
+      yield decodeRecord(view, payload);
       at = start + length;
     }
     if (at < bytes.byteLength) this.#rest = bytes.slice(at);
   }
+
+  #take(open: { readonly stream: number; offset: number; left: number }, bytes: Uint8Array): ExecRecord {
+    const { stream, offset } = open;
+    open.offset += bytes.byteLength;
+    open.left -= bytes.byteLength;
+    if (open.left === 0) this.#open = undefined;
+    return { kind: 'data', stream, offset, bytes };
+  }
+}
+
+function concat(first: Uint8Array, second: Uint8Array): Uint8Array {
+  const bytes = new Uint8Array(first.byteLength + second.byteLength);
+  bytes.set(first);
+  bytes.set(second, first.byteLength);
+  return bytes;
 }
 
 function decodeRecord(header: DataView, payload: Uint8Array): ExecRecord {
