@@ -1,4 +1,4 @@
-import { writeFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
 /** Writes the parts of `docs/` that are made from code. */
@@ -7,3 +7,9 @@ const { cliReference }: { cliReference: () => string } = await import(
   join(root, 'packages/cli/src/docs-text.ts')
 );
 await writeFile(join(root, 'docs/cli.md'), cliReference());
+
+const { withRowTable }: { withRowTable: (page: string) => string } = await import(
+  join(root, 'test/faults/table.ts')
+);
+const reliability = join(root, 'docs/reliability.md');
+await writeFile(reliability, withRowTable(await readFile(reliability, 'utf8')));

@@ -55,14 +55,14 @@ describe('a command runs exactly as it was said', () => {
     expect(result.stderr).toBe('err');
   });
 
-  test('200 MB without a newline', { timeout: 120_000 }, async () => {
+  test('200 MB without a newline [row 63]', { timeout: 120_000 }, async () => {
     const cmd = 'head -c 200000000 /dev/zero | tr "\\0" x';
     const result = await run('--cmd', cmd);
     expect(result.stdout.length).toBe(200_000_000);
     expect(sha256(result.stdout)).toBe(sha256(Buffer.alloc(200_000_000, 'x')));
   });
 
-  test('random bytes come back identical, raw and as JSON', async () => {
+  test('random bytes come back identical, raw and as JSON [row 64]', async () => {
     const cmd = 'head -c 300000 /dev/urandom | tee "$HOME/random"; sha256sum < "$HOME/random" >&2';
     const result = await cli.run([
       'exec',
@@ -106,7 +106,7 @@ describe('a command runs exactly as it was said', () => {
     expect(numbers.every((line, i) => line === String(i + 1))).toBe(true);
   });
 
-  test('/dev/stderr and tee /dev/stderr lose nothing', async () => {
+  test('/dev/stderr and tee /dev/stderr lose nothing [row 41]', async () => {
     const result = await run(
       '--cmd',
       'echo one >&2; echo two >/dev/stderr; echo three | tee /dev/stderr; echo four >&2',
@@ -152,7 +152,7 @@ describe('a command runs exactly as it was said', () => {
     expect(result.status).toBe(137);
   });
 
-  test('a background child that keeps stdout open delays nothing, and its output is kept', async () => {
+  test('a background child that keeps stdout open delays nothing, and its output is kept [row 19]', async () => {
     const result = await finished(
       '--cmd',
       '(while [ ! -e "$GO" ]; do sleep 0.02; done; echo late) & echo soon',

@@ -132,7 +132,7 @@ describe('errors say what failed, on what, and what to do next', () => {
       expect(error.message).toContain('unauthorized');
     });
 
-    test('a stream that is cut is 255 and never success', async () => {
+    test('a stream that is cut is 255 and never success [row 56]', async () => {
       const home = await impostor((socket) => {
         socket.end(
           'HTTP/1.1 200 OK\r\ncontent-type: application/vnd.codex-remote.records\r\nconnection: close\r\n\r\n',

@@ -51,7 +51,7 @@ describe('a job belongs to its machine', () => {
     await cli.json(['exec', 'wait', '--id', String(last.exec_id)], 3);
   });
 
-  test('the controller is killed and comes back: a follower resumes at its offset, nothing lost or doubled', async () => {
+  test('the controller is killed and comes back: a follower resumes at its offset, nothing lost or doubled [row 10]', async () => {
     const { exec_id } = await cli.json([
       'exec',
       'start',
@@ -83,7 +83,7 @@ describe('a job belongs to its machine', () => {
     expect(await starts('controller')).toHaveLength(1);
   });
 
-  test('the agent is killed and machine up brings it back: same pid, right exit code', async () => {
+  test('the agent is killed and machine up brings it back: same pid, right exit code [row 1]', async () => {
     const { exec_id } = await cli.json(['exec', 'start', '-m', 'local', '--cmd', counting('agent', 300)]);
     const [pid] = await waitFor('the start', () => starts('agent').catch(() => undefined));
     const agents = await agentPids();
@@ -108,7 +108,7 @@ describe('a job belongs to its machine', () => {
     expect(await starts('agent')).toHaveLength(1);
   });
 
-  test('the same id sent twice is one process; with another command it is a conflict', async () => {
+  test('the same id sent twice is one process; with another command it is a conflict [row 53] [row 54]', async () => {
     const cmd = counting('twice', 20);
     const args = ['exec', 'start', '-m', 'local', '--id', 'only-once', '--cmd'];
     const both = await Promise.all([cli.json([...args, cmd]), cli.json([...args, cmd])]);

@@ -30,7 +30,7 @@ describe('the network between SSH client and server breaks', () => {
   const numbers = (lines: Record<string, unknown>[]) =>
     lines.filter((line) => line.type === 'log').map((line) => Number(line.line));
 
-  test('a black hole is noticed within two heartbeats, and a follower resumes without gap or double', {
+  test('a black hole is noticed within two heartbeats, and a follower resumes without gap or double [row 49]', {
     timeout: 180_000,
   }, async () => {
     const { exec_id } = await cli.json(['exec', 'start', '-m', 'box', '--cmd', counting(700)]);
@@ -65,7 +65,9 @@ describe('the network between SSH client and server breaks', () => {
     await cli.json(['exec', 'wait', '--id', String(exec_id)], 4);
   });
 
-  test('cut again and again in the middle of a log, the bytes are exact', { timeout: 120_000 }, async () => {
+  test('cut again and again in the middle of a log, the bytes are exact [row 50]', {
+    timeout: 120_000,
+  }, async () => {
     const { exec_id } = await cli.json([
       'exec',
       'start',

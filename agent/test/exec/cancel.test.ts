@@ -62,7 +62,7 @@ describe('cancel', () => {
     expect(await lab.store.ended(late)).toMatchObject({ reason: 'timeout' });
   });
 
-  it('keeps the code of a job that traps the signal, and a 0', async () => {
+  it('keeps the code of a job that traps the signal, and a 0 [row 7] [row 9]', async () => {
     for (const code of [9, 0]) {
       const id = await ready(`trap 'exit ${code}' TERM; echo ready; while :; do sleep 0.02; done`);
       expect((await lab.store.cancel(id, 'TERM', 5_000)).state).toMatchObject({
@@ -72,7 +72,7 @@ describe('cancel', () => {
     }
   });
 
-  it('kills what ignores TERM after the grace, and the record is kept', async () => {
+  it('kills what ignores TERM after the grace, and the record is kept [row 8]', async () => {
     const id = await ready('trap "" TERM; echo ready; while :; do sleep 0.02; done');
     const before = performance.now();
     const { state } = await lab.store.cancel(id, 'TERM', 300);
@@ -88,7 +88,7 @@ describe('cancel', () => {
     expect((await first).state).toMatchObject({ reason: 'cancelled' });
   });
 
-  it('finds what has left the session, by its mark', async () => {
+  it('finds what has left the session, by its mark [row 17]', async () => {
     const id = await ready('echo ready; setsid sleep 60 & sleep 0.2; exec sleep 60');
     const mark = JSON.parse(lab.read(id, 'journal').split('\n')[1] ?? '').spec.mark as string;
     await waitFor('the escaped', () => lab.table.marked('CODEX_REMOTE_EXEC_MARK', mark).length >= 2);

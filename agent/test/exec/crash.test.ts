@@ -21,7 +21,7 @@ afterEach(async () => {
 const cmd = (text: string) => ({ command: { kind: 'cmd' as const, cmd: text } });
 
 describe('kill -9 of the agent', () => {
-  it('leaves the job alone; the next agent has it with the same pid and gives its exit code', async () => {
+  it('leaves the job alone; the next agent has it with the same pid and gives its exit code [row 1]', async () => {
     const go = join(lab.home, 'go');
     const spec = lab.spec(cmd(`echo one; while [ ! -e ${go} ]; do sleep 0.02; done; echo two; exit 7`));
     agent = await new AgentProcess(lab.home).ready();
@@ -76,7 +76,7 @@ describe('kill -9 of the agent', () => {
 
 describe('kill -9 of the agent during a start', () => {
   it.each(['after_gate', 'before_go'] as const)(
-    '%s: not started, safe to repeat, and never run under this id',
+    '%s: not started, safe to repeat, and never run under this id [row 2] [row 3]',
     async (failpoint) => {
       const marker = join(lab.home, 'ran');
       const spec = lab.spec(cmd(`touch ${marker}`));
@@ -105,7 +105,7 @@ describe('kill -9 of the agent during a start', () => {
     expect(finished(await store.ended(spec.exec_id)).exit_code).toBe(3);
   });
 
-  it('after_go: it runs, once, and the next agent has it', async () => {
+  it('after_go: it runs, once, and the next agent has it [row 4]', async () => {
     const runs = join(lab.home, 'runs');
     const spec = lab.spec(cmd(`echo run >>${runs}; exit 5`));
     agent = await new AgentProcess(lab.home, 'after_go').ready();
@@ -140,7 +140,7 @@ describe('a lost shim', () => {
       return now.status === 'running' && now.pid;
     });
 
-  it('its outer shell killed: the waiter still records the exit', async () => {
+  it('its outer shell killed: the waiter still records the exit [row 5]', async () => {
     lab.reopen();
     const go = join(lab.home, 'go');
     const { state } = await lab.start(`while [ ! -e ${go} ]; do sleep 0.02; done; exit 4`);
@@ -152,7 +152,7 @@ describe('a lost shim', () => {
     expect(finished(await lab.store.ended(state.exec_id))).toMatchObject({ exit_code: 4 });
   });
 
-  it('all of it killed: running while the job lives, then lost, never 0', async () => {
+  it('all of it killed: running while the job lives, then lost, never 0 [row 5]', async () => {
     lab.reopen();
     const go = join(lab.home, 'go');
     const { state } = await lab.start(`trap "" PIPE; while [ ! -e ${go} ]; do sleep 0.02; done; exit 0`);
@@ -170,7 +170,7 @@ describe('a lost shim', () => {
     });
   });
 
-  it('killed together with the job: no record', async () => {
+  it('killed together with the job: no record [row 6]', async () => {
     lab.reopen();
     const { state } = await lab.start('exec sleep 60');
     const id = state.exec_id;

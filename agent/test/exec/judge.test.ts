@@ -131,13 +131,13 @@ describe('judge', () => {
       { reason: 'timeout', exit_code: 143 },
     ],
     [
-      'an exit is known after a reboot',
+      'an exit is known after a reboot [row 12]',
       { record: record({ job, exitCode: 4, eof: drained }) },
       { ...gone, bootId: 'other' },
       { status: 'finished', exit_code: 4 },
     ],
     [
-      'lost by a reboot',
+      'lost by a reboot [row 12]',
       { record: record({ job }) },
       { ...gone, bootId: 'other' },
       { status: 'lost', reason: 'reboot', safe_to_retry: false },

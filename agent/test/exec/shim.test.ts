@@ -29,7 +29,7 @@ describe.each(shells)('the shim under %s', (shell) => {
     expect(job.read('shim')).not.toBe('');
   });
 
-  it('says nothing there for a plain exit 137', async () => {
+  it('says nothing there for a plain exit 137 [row 24]', async () => {
     const job = await lab.run(sh('exit 137'));
     expect([job.record().exitCode, job.read('shim')]).toEqual([137, '']);
   });
@@ -39,7 +39,7 @@ describe.each(shells)('the shim under %s', (shell) => {
     expect([job.record().exitCode, job.read('stdout')]).toEqual([137, 'before\n']);
   });
 
-  it('keeps streams apart and bytes exact, also through /dev/stderr and tee', async () => {
+  it('keeps streams apart and bytes exact, also through /dev/stderr and tee [row 41]', async () => {
     const job = await lab.run(
       sh(
         'printf "a\\000\\377"; echo one >&2; echo two >/dev/stderr; echo three | tee /dev/stderr; echo b >/dev/stdout',
@@ -156,13 +156,13 @@ describe.each(shells)('the shim under %s', (shell) => {
     expect(job.read('stdout')).toBe('from the spool');
   });
 
-  it('records nocwd when the directory has gone', async () => {
+  it('records nocwd when the directory has gone [row 22]', async () => {
     const job = await lab.run(['/bin/echo', 'ran'], { cwd: join(lab.dir, 'missing') });
     expect(job.record()).toMatchObject({ noCwd: true });
     expect([job.record().exitCode, job.read('stdout')]).toEqual([undefined, '']);
   });
 
-  it('is unaffected when the directory goes during the run', async () => {
+  it('is unaffected when the directory goes during the run [row 22]', async () => {
     const cwd = join(lab.dir, 'goes');
     mkdirSync(cwd);
     const job = await lab.gated(

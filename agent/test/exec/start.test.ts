@@ -19,7 +19,7 @@ describe('what ran', () => {
     ['KILL', 137],
     ['TERM', 143],
     ['SEGV', 139],
-  ])('death by SIG%s is told from an exit', async (signal, code) => {
+  ])('death by SIG%s is told from an exit [row 24]', async (signal, code) => {
     expect(await lab.run(`kill -${signal} $$`)).toMatchObject({
       reason: 'signaled',
       exit_code: code,
@@ -27,7 +27,7 @@ describe('what ran', () => {
     });
   });
 
-  it('kill -9 0 is the end of the job and of nothing else', async () => {
+  it('kill -9 0 is the end of the job and of nothing else [row 24]', async () => {
     expect(await lab.run('echo a; kill -9 0')).toMatchObject({
       exit_code: 137,
       signal: 'SIGKILL',
@@ -52,7 +52,7 @@ describe('what ran', () => {
     });
   });
 
-  it('is finished while a background child holds the pipe, and its later output is kept', async () => {
+  it('is finished while a background child holds the pipe, and its later output is kept [row 19]', async () => {
     const state = await lab.run('(sleep 0.5; echo late) & echo early');
     expect(state).toMatchObject({ exit_code: 0, writers_remaining: true });
     expect(state.duration_ms).toBeLessThan(450);
@@ -175,7 +175,7 @@ describe('what cannot start', () => {
     ],
     ['a missing cwd', { cwd: '/no/such/dir' }, 126, /no such directory/],
     ['a cwd that is a file', { cwd: '/etc/passwd' }, 126, /not a directory/],
-  ])('%s is failed_to_start', async (_what, spec, code, why) => {
+  ])('%s is failed_to_start [row 21] [row 22]', async (_what, spec, code, why) => {
     const state = await lab.run('true', spec);
     expect(state).toMatchObject({
       reason: 'failed_to_start',
@@ -186,14 +186,14 @@ describe('what cannot start', () => {
     expect(lab.store.get(state.exec_id)).toEqual(state);
   });
 
-  it('a file without the right to run is 126', async () => {
+  it('a file without the right to run is 126 [row 21]', async () => {
     const path = join(lab.home, 'plain');
     writeFileSync(path, 'echo x');
     chmodSync(path, 0o644);
     expect(await lab.run('', argv(path))).toMatchObject({ reason: 'failed_to_start', exit_code: 126 });
   });
 
-  it('a script with a missing interpreter is 127', async () => {
+  it('a script with a missing interpreter is 127 [row 21]', async () => {
     const script = await lab.spool('#!/no/such/interpreter\n');
     const spec = lab.spec({ command: { kind: 'script' } });
     await lab.store.start({ spec, script });
@@ -220,7 +220,7 @@ describe('what cannot start', () => {
 });
 
 describe('the same id', () => {
-  it('attaches with the same request, also at once and after the end; another request is a conflict', async () => {
+  it('attaches with the same request, also at once and after the end; another request is a conflict [row 53] [row 54]', async () => {
     const counter = join(lab.home, 'runs');
     const spec = lab.spec({
       command: { kind: 'cmd', cmd: `echo run >>${counter}` },

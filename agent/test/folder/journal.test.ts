@@ -4,7 +4,7 @@ import type { StoredIdentity } from '../../src/folder/stored.ts';
 
 const identity: StoredIdentity = { shim: { pid: 10, start: 5 }, started_ms: 2_000, started_uptime_ms: 50 };
 
-it('a line that was cut spoils neither those before nor those after it', () => {
+it('a line that was cut spoils neither those before nor those after it [row 35]', () => {
   const line = encodeLine({ identity });
   for (let cut = 0; cut < line.length - 1; cut++) {
     const journal = foldJournal(

@@ -17,7 +17,7 @@ describe('the exit record', () => {
     });
   });
 
-  it('cut anywhere, says only what is whole, and never another code', () => {
+  it('cut anywhere, says only what is whole, and never another code [row 36]', () => {
     const exitAt = whole.indexOf('v1 exit 137 end\n') + 'v1 exit 137 end\n'.length;
     for (let length = 0; length <= whole.length; length++) {
       for (const text of [whole.slice(0, length), filled(whole.slice(0, length))]) {

@@ -174,7 +174,7 @@ describe('which bytes', () => {
     ]);
   });
 
-  it('is exact for random bytes, read from any offset', async () => {
+  it('is exact for random bytes, read from any offset [row 64]', async () => {
     const bytes = Buffer.from(Array.from({ length: 200_000 }, (_, i) => (i * 7919) % 256));
     writeFileSync(folder.file('stdout'), bytes);
     const sha = (data: Uint8Array) => createHash('sha256').update(data).digest('hex');
@@ -185,7 +185,7 @@ describe('which bytes', () => {
     }
   });
 
-  it('finds the last lines of a huge sparse log without reading it', async () => {
+  it('finds the last lines of a huge sparse log without reading it [row 65]', async () => {
     truncateSync(folder.file('stdout'), 50 * 1024 ** 3);
     appendFileSync(folder.file('stdout'), '\na\nb\n');
     const before = performance.now();
@@ -279,7 +279,7 @@ describe('following', () => {
     expect(sink.records.filter((record) => record.kind === 'event')).toEqual([]);
   });
 
-  it('reads no more than a slow reader takes', async () => {
+  it('reads no more than a slow reader takes [row 57]', async () => {
     writeFileSync(folder.file('stdout'), Buffer.alloc(10_000_000));
     const sink = new Collected();
     const hold = Promise.withResolvers<void>();
@@ -295,7 +295,7 @@ describe('following', () => {
     expect(sink.bytes().byteLength).toBe(10_000_000);
   });
 
-  it('reads on what was removed or renamed under it', async () => {
+  it('reads on what was removed or renamed under it [row 40]', async () => {
     const { sink, done } = read({ follow: true });
     renameSync(folder.file('stdout'), join(dir, 'moved'));
     appendFileSync(join(dir, 'moved'), 'still\n');
@@ -306,7 +306,7 @@ describe('following', () => {
     expect(sink.text()).toBe('still\n');
   });
 
-  it('says that the log was cut, and never begins again at 0', async () => {
+  it('says that the log was cut, and never begins again at 0 [row 41]', async () => {
     writeFileSync(folder.file('stdout'), '0123456789');
     const { sink, done } = read({ follow: true });
     await waitFor('the first bytes', () => sink.text() === '0123456789');
@@ -332,7 +332,7 @@ describe('what is not the log', () => {
     await expect(readAll()).rejects.toMatchObject({ code: 'log_type' });
   });
 
-  it('another file of the same name is refused', async () => {
+  it('another file of the same name is refused [row 42]', async () => {
     folder.note({
       identity: {
         shim: { pid: 1, start: 1 },
@@ -344,7 +344,7 @@ describe('what is not the log', () => {
     await expect(readAll()).rejects.toMatchObject({ code: 'log_type' });
   });
 
-  it('a removed log is log_gone', async () => {
+  it('a removed log is log_gone [row 40]', async () => {
     unlinkSync(folder.file('stdout'));
     await expect(readAll({ streams: ['stderr', 'stdout'] })).rejects.toMatchObject({ code: 'log_gone' });
   });

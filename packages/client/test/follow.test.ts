@@ -74,7 +74,7 @@ test('cut in the middle again and again, every byte comes once', async () => {
   expect([got.kinds, cuts, controller.jobs.size]).toEqual([['started', 'finished'], 6, 1]);
 });
 
-test('a controller that goes away and comes back is not noticed', async () => {
+test('a controller that goes away and comes back is not noticed [row 10]', async () => {
   let gone = false;
   const got = await all(
     new Follower(client, { clock }).run(start('echo a; sleep 0.3; echo b')),
@@ -88,7 +88,7 @@ test('a controller that goes away and comes back is not noticed', async () => {
   expect(got).toMatchObject({ stdout: 'a\nb\n', kinds: ['started', 'finished'] });
 });
 
-test('an answer that is lost is asked for again under the same id: one process', async () => {
+test('an answer that is lost is asked for again under the same id: one process [row 55]', async () => {
   controller.answers.push({
     method: 'POST',
     path: /execs$/,
@@ -122,7 +122,7 @@ test('a start that cannot be read again is looked for by its id, never sent twic
   expect(controller.requests.filter((line) => line === 'POST /v1/execs')).toHaveLength(1);
 });
 
-test('after 30 s without a controller it is connection reset by peer, with the id and what was sent', async () => {
+test('after 30 s without a controller it is connection reset by peer, with the id and what was sent [row 10]', async () => {
   let now = 0;
   const quick: Clock = {
     ...clock,
@@ -150,7 +150,7 @@ test('a refusal is final: not sent, with the id', async () => {
   expect([error.code, error.details.exec_id, error.details.sent]).toEqual(['unknown_machine', 'job', 'no']);
 });
 
-test('a stream that ends without its last record is read on', async () => {
+test('a stream that ends without its last record is read on [row 56]', async () => {
   await client.startExec(start('echo a; sleep 0.1; echo b'));
   controller.answers.push({ path: /watch$/, once: true, answer: (_asked, response) => void response.end() });
   expect((await all(new Follower(client, { clock }).watch({ id: 'job' }))).stdout).toBe('a\nb\n');

@@ -68,7 +68,7 @@ describe.each([
     ]);
   });
 
-  it('leaves the old bytes and no temporary file when it cannot replace', async () => {
+  it('leaves the old bytes and no temporary file when it cannot replace [row 38]', async () => {
     const path = join(dir, 'folder');
     mkdirSync(join(path, 'child'), { recursive: true });
     await expect(write(path, 'x')).rejects.toThrow();
@@ -76,7 +76,7 @@ describe.each([
   });
 });
 
-it('sweeps half-written files and nothing else', () => {
+it('sweeps half-written files and nothing else [row 38]', () => {
   writeFileSync(join(dir, '.tmp-state.json-0011'), 'half');
   writeFileSync(join(dir, 'state.json'), 'whole');
   sweepTemporary(dir);

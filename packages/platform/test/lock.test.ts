@@ -27,7 +27,7 @@ async function holder(): Promise<ChildProcess> {
   return child;
 }
 
-it('refuses a second taker with already_running, and frees at once after kill -9', async () => {
+it('refuses a second taker with already_running, and frees at once after kill -9 [row 26]', async () => {
   const child = await holder();
   expect(() => takeLock(path)).toThrow(expect.objectContaining({ code: 'already_running' }));
   child.kill('SIGKILL');

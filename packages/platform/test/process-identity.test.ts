@@ -56,7 +56,7 @@ describe('ProcessTable on this machine', () => {
     expect(table.isAlive(identity)).toBe(false);
   });
 
-  it('takes a zombie for dead', async () => {
+  it('takes a zombie for dead [row 16]', async () => {
     // The inner sh ends at once; exec makes its parent a sleep, which reaps nobody.
     const child = spawn('sh', ['-c', 'sh -c "echo \\$\\$" & exec sleep 60'], {
       stdio: ['ignore', 'pipe', 'ignore'],

@@ -122,7 +122,7 @@ describe('codec', () => {
     expect(refusal(frame)).toMatchObject({ code: 'frame_too_big', field });
   });
 
-  test('an ack total beyond 2^53 - 1 is refused', () => {
+  test('an ack total beyond 2^53 - 1 is refused [row 61]', () => {
     const frame = raw(frameKind.ack, 0, 8);
     frame.fill(0xff, frameHeaderBytes);
     expect(refusal(frame)).toMatchObject({ code: 'protocol_error', field: 'ack_total' });

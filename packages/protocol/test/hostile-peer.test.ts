@@ -155,17 +155,20 @@ const brokenRules: [title: string, frames: (Frame | Uint8Array)[], field: string
 ];
 
 describe('a peer that breaks a rule', () => {
-  test.each(brokenRules)('%s: the session ends with protocol_error', async (_title, frames, field) => {
-    const peer = new RawPeer();
-    const channel = await peer.open(1);
-    await peer.send(...frames);
-    expect(peer.goaway()).toMatchObject({ code: 'protocol_error', facts: { field } });
-    expect((await peer.session.closed).code).toBe('protocol_error');
-    expect(peer.sessionEnd.closedWith).toEqual({ code: 4400, reason: 'protocol_error' });
-    await channel.closed;
-    await expect(channel.write(payload(1))).rejects.toThrow(RemoteError);
-    expect(peer.clock.pending).toBe(0);
-  });
+  test.each(brokenRules)(
+    '%s: the session ends with protocol_error [row 60] [row 61]',
+    async (_title, frames, field) => {
+      const peer = new RawPeer();
+      const channel = await peer.open(1);
+      await peer.send(...frames);
+      expect(peer.goaway()).toMatchObject({ code: 'protocol_error', facts: { field } });
+      expect((await peer.session.closed).code).toBe('protocol_error');
+      expect(peer.sessionEnd.closedWith).toEqual({ code: 4400, reason: 'protocol_error' });
+      await channel.closed;
+      await expect(channel.write(payload(1))).rejects.toThrow(RemoteError);
+      expect(peer.clock.pending).toBe(0);
+    },
+  );
 
   test.each([
     ['a frame over 64 KiB', raw(3, 1, 64 * 1024)],
@@ -179,7 +182,7 @@ describe('a peer that breaks a rule', () => {
     expect(peer.sessionEnd.closedWith).toMatchObject({ code: 1009 });
   });
 
-  test('a frame for a channel of ours whose OPEN has not gone out yet is forged', async () => {
+  test('a frame for a channel of ours whose OPEN has not gone out yet is forged [row 66]', async () => {
     const controller = new RawPeer({ side: 'controller', accepts: false });
     controller.sessionEnd.bufferedBytes = () => limits.maxSocketBufferBytes;
     const channel = controller.session.open('secret', {});
@@ -200,7 +203,7 @@ describe('a peer that breaks a rule', () => {
 });
 
 describe('a peer that is odd but within the rules', () => {
-  test('late frames for a forgotten channel are drained, counted and acknowledged', async () => {
+  test('late frames for a forgotten channel are drained, counted and acknowledged [row 66]', async () => {
     const peer = new RawPeer();
     const channel = await peer.open(1);
     channel.reset(new RemoteError('cancelled', 'enough'));

@@ -128,7 +128,7 @@ describe('session', () => {
     expect(controller.ended).toBe(undefined);
   });
 
-  test('a reader that stops on one channel stalls no other channel, no MESSAGE and no PING', async () => {
+  test('a reader that stops on one channel stalls no other channel, no MESSAGE and no PING [row 57]', async () => {
     const { controller, clock } = twoSessions(async (channel, verb) => {
       if (verb === 'call') await channel.send('reply');
       else await channel.write(pattern(0, 200_000));

@@ -24,7 +24,7 @@ describe('watchdog', () => {
     expect(clock.pending).toBe(0);
   });
 
-  test('a peer of which nothing comes is gone after two heartbeats, and the connection is dropped, not closed', async () => {
+  test('a peer of which nothing comes is gone after two heartbeats, and the connection is dropped, not closed [row 49]', async () => {
     const peer = new RawPeer();
     const channel = await peer.open(1);
     await peer.clock.advance(limits.silenceMs - 1);
@@ -48,7 +48,7 @@ describe('watchdog', () => {
     expect(peer.session.ended?.code).toBe('peer_silent');
   });
 
-  test('queued bytes without progress end the session though pings are answered', async () => {
+  test('queued bytes without progress end the session though pings are answered [row 58]', async () => {
     const peer = new RawPeer();
     let buffered = 100_000;
     peer.sessionEnd.bufferedBytes = () => buffered;

@@ -66,7 +66,7 @@ describe('window', () => {
     );
   });
 
-  test('a frame over the credit and a grant of nothing or too much break a rule', () => {
+  test('a frame over the credit and a grant of nothing or too much break a rule [row 61]', () => {
     const receiver = new ReceiveWindow(smallLimits, new GrowthPool(0), 0);
     receiver.receive(smallLimits.initialWindowBytes);
     expect(() => receiver.receive(1)).toThrow(expect.objectContaining({ code: 'protocol_error' }));

@@ -5,6 +5,8 @@
 export { BlackholePort } from './blackhole-port.ts';
 export { Cli, type CliOptions, type CliResult, cliProgram } from './cli.ts';
 export { LoginUser, type LoginUserOptions } from './login-user.ts';
+export { type Ability, lacks, needs, type Skippable } from './needs.ts';
+export { fullSize, sized } from './size.ts';
 export { answering, KeyAgent, type KeyPair, type KeyType, makeKey } from './ssh-keys.ts';
 export { SshLab, type SshLabOptions } from './ssh-lab.ts';
 export { freePort, Sshd, type SshdOptions } from './sshd.ts';
