@@ -5,20 +5,10 @@ import { type BuildOptions, build, type Plugin } from 'esbuild';
 
 /** Bundles everything that is published: the CLI (hot part and oclif part), the controller, the agent and its shim. */
 const root = join(import.meta.dirname, '..');
-const out = join(root, 'packages/cli/dist');
+const dist = join(root, 'packages/cli/dist');
 const { version } = JSON.parse(await readFile(join(root, 'packages/cli/package.json'), 'utf8')) as {
   version: string;
 };
-
-/** Equal sources give equal builds: the id is a hash of what went into the daemons, known only after a first pass. */
-async function buildId(): Promise<string> {
-  const hash = createHash('sha256');
-  for (const entryPoint of [entry.controller, entry.agent]) {
-    const probe = await build({ ...daemon, entryPoints: [entryPoint], write: false, outfile: 'probe.mjs' });
-    for (const file of probe.outputFiles) hash.update(file.contents);
-  }
-  return hash.digest('hex').slice(0, 16);
-}
 
 const entry = {
   boot: join(root, 'packages/cli/src/boot.ts'),
@@ -62,36 +52,63 @@ const commonJs = [
   'const __dirname = import.meta.dirname;',
 ].join('\n');
 const daemon: BuildOptions = { ...common, format: 'esm', banner: { js: commonJs } };
-
-await mkdir(out, { recursive: true });
-// Made beside it and renamed into place: a program that is started meanwhile finds the old bundles or the new ones.
-const fresh = await mkdtemp(join(out, '.new-'));
-const define = {
-  __CODEX_REMOTE_VERSION__: JSON.stringify(version),
-  __CODEX_REMOTE_BUILD__: JSON.stringify(await buildId()),
-};
 const program: BuildOptions = { ...common, format: 'cjs', target: 'node24' };
-await Promise.all([
-  build({
+
+/**
+ * All programs into `out`. `failpoints`: with the moments at which tests end them; in what is released no call is left.
+ */
+async function bundleInto(out: string, failpoints: boolean): Promise<void> {
+  const defineFailpoints = { __CODEX_REMOTE_FAILPOINTS__: String(failpoints) };
+  const define = {
+    ...defineFailpoints,
+    __CODEX_REMOTE_VERSION__: JSON.stringify(version),
+    __CODEX_REMOTE_BUILD__: JSON.stringify(await buildId(defineFailpoints)),
+  };
+  await mkdir(out, { recursive: true });
+  // Made beside it and renamed into place: a program that is started meanwhile finds the old bundles or the new ones.
+  const fresh = await mkdtemp(join(out, '.new-'));
+  await Promise.all([
+    build({
+      ...program,
+      define,
+      // boot.cjs compiles it as a script.
+      supported: { 'dynamic-import': false },
+      entryPoints: [entry.cli],
+      outfile: join(fresh, 'cli.cjs'),
+    }),
+    build({ ...program, define, entryPoints: [entry.oclif], outfile: join(fresh, 'oclif.cjs') }),
+    build({ ...daemon, define, entryPoints: [entry.controller], outfile: join(fresh, 'controller.mjs') }),
+    build({ ...daemon, define, entryPoints: [entry.agent], outfile: join(fresh, 'agent.mjs') }),
+  ]);
+  const cliHash = createHash('sha256').update(await readFile(join(fresh, 'cli.cjs')));
+  await build({
     ...program,
-    define,
-    // boot.cjs compiles it as a script.
-    supported: { 'dynamic-import': false },
-    entryPoints: [entry.cli],
-    outfile: join(fresh, 'cli.cjs'),
-  }),
-  build({ ...program, define, entryPoints: [entry.oclif], outfile: join(fresh, 'oclif.cjs') }),
-  build({ ...daemon, define, entryPoints: [entry.controller], outfile: join(fresh, 'controller.mjs') }),
-  build({ ...daemon, define, entryPoints: [entry.agent], outfile: join(fresh, 'agent.mjs') }),
-]);
-const cliHash = createHash('sha256').update(await readFile(join(fresh, 'cli.cjs')));
-await build({
-  ...program,
-  define: { __CODEX_REMOTE_CLI__: JSON.stringify(cliHash.digest('hex').slice(0, 16)) },
-  entryPoints: [entry.boot],
-  outfile: join(fresh, 'boot.cjs'),
-});
-await copyFile(join(root, 'agent/src/exec/shim.sh'), join(fresh, 'shim.sh'));
-await chmod(join(fresh, 'shim.sh'), 0o644);
-for (const name of await readdir(fresh)) await rename(join(fresh, name), join(out, name));
-await rm(fresh, { recursive: true });
+    define: { __CODEX_REMOTE_CLI__: JSON.stringify(cliHash.digest('hex').slice(0, 16)) },
+    entryPoints: [entry.boot],
+    outfile: join(fresh, 'boot.cjs'),
+  });
+  await copyFile(join(root, 'agent/src/exec/shim.sh'), join(fresh, 'shim.sh'));
+  await chmod(join(fresh, 'shim.sh'), 0o644);
+  for (const name of await readdir(fresh)) await rename(join(fresh, name), join(out, name));
+  await rm(fresh, { recursive: true });
+}
+
+/** Equal sources give equal builds: the id is a hash of what went into the daemons, known only after a first pass. */
+async function buildId(define: Record<string, string>): Promise<string> {
+  const hash = createHash('sha256');
+  for (const entryPoint of [entry.controller, entry.agent]) {
+    const probe = await build({
+      ...daemon,
+      define,
+      entryPoints: [entryPoint],
+      write: false,
+      outfile: 'probe.mjs',
+    });
+    for (const file of probe.outputFiles) hash.update(file.contents);
+  }
+  return hash.digest('hex').slice(0, 16);
+}
+
+await bundleInto(dist, false);
+// For tests alone: npm packs the files of `dist`, not its folders.
+await bundleInto(join(dist, 'failpoints'), true);

@@ -1,6 +1,7 @@
 import { closeSync, unlinkSync } from 'node:fs';
 import {
   createLogger,
+  failpoint,
   loadOrCreateIdentity,
   newId,
   ProcessTable,
@@ -61,7 +62,9 @@ export async function runDaemon(home: AgentHome, files: DaemonFiles): Promise<vo
     bundle: files.bundle,
     started_at: new Date(clock.wall()).toISOString(),
   };
+  failpoint('agent.daemon_state.before');
   writeDurableSync(home.daemon, JSON.stringify(state));
+  failpoint('agent.daemon_state.after');
   log.info({ version: agentVersion, running: store.runningIds().length }, 'agent started');
   closeSync(readyFd);
   closeInheritedDescriptors();

@@ -1,5 +1,6 @@
 import { dirname, isAbsolute, join } from 'node:path';
 import {
+  failpoint,
   hostId,
   loadOrCreateIdentity,
   makePrivateDir,
@@ -48,7 +49,9 @@ export function initAgent(input: unknown, version: string): InitAnswer {
     host_id: host,
     endpoints: wanted.endpoints === 'tunnel' ? [{ kind: 'tunnel', dir: runDir }] : wanted.endpoints,
   };
+  failpoint('agent.config.before');
   writeDurableSync(home.config, `${JSON.stringify(config, undefined, 2)}\n`);
+  failpoint('agent.config.after');
   return {
     home: home.path,
     run_dir: runDir,

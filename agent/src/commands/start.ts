@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { closeSync, openSync, readFileSync } from 'node:fs';
 import type { Readable } from 'node:stream';
-import { withoutJobMarks } from '@codex-remote/platform';
+import { failpoint, withoutJobMarks } from '@codex-remote/platform';
 import { RemoteError } from '@codex-remote/protocol/wire';
 import type { AgentHome } from '../home.ts';
 import { type DaemonState, runningDaemon } from './daemon-state.ts';
@@ -34,12 +34,14 @@ const youngGeneration = '--max-semi-space-size=1';
 
 function launch(home: AgentHome, bundle: string): Promise<DaemonState> {
   const log = openSync(home.log, 'a', 0o600);
+  failpoint('agent.daemon_spawn.before');
   const child = spawn(process.execPath, [youngGeneration, bundle, 'daemon', '--home', home.path], {
     detached: true,
     cwd: '/',
     env: withoutJobMarks(process.env),
     stdio: ['ignore', log, log, 'pipe'],
   });
+  failpoint('agent.daemon_spawn.after');
   closeSync(log);
   const ready = child.stdio[3] as Readable;
   return new Promise((resolve, reject) => {

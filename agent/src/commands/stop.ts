@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ProcessTable } from '@codex-remote/platform';
+import { failpoint, ProcessTable } from '@codex-remote/platform';
 import { RemoteError } from '@codex-remote/protocol/wire';
 import type { AgentHome } from '../home.ts';
 import { runningDaemon } from './daemon-state.ts';
@@ -14,11 +14,13 @@ export async function stopDaemon(home: AgentHome): Promise<boolean> {
   if (!running) return false;
   const processes = new ProcessTable();
   for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
+    failpoint(signal === 'SIGTERM' ? 'agent.daemon_term.before' : 'agent.daemon_kill.before');
     try {
       process.kill(running.pid, signal);
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
     }
+    failpoint(signal === 'SIGTERM' ? 'agent.daemon_term.after' : 'agent.daemon_kill.after');
     for (let waited = 0; waited < graceMs; waited += pollMs) {
       if (!processes.isAlive(running)) return true;
       await sleep(pollMs);

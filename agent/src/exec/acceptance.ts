@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { closeSync, constants, openSync, readSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { failpoint } from '@codex-remote/platform';
 import type { ExecEnded, ExecSpec, ExecState } from '@codex-remote/protocol/schema';
 import { RemoteError } from '@codex-remote/protocol/wire';
 import type { EnvironmentSource } from '../environment/source.ts';
@@ -11,7 +12,7 @@ import { checkArgsFit, commandLine, resolveCommand, systemArgsLimit } from './co
 import { requestDigest } from './digest.ts';
 import type { DiskReserve } from './disk-reserve.ts';
 import { currentState, type Entries } from './entries.ts';
-import type { Failpoint, Gate } from './gate.ts';
+import type { Gate } from './gate.ts';
 import { jobEnvironment, splitUncarried } from './job-env.ts';
 import { failedToStart } from './judge.ts';
 import type { Machine } from './machine.ts';
@@ -47,7 +48,6 @@ export interface AcceptanceParts {
   readonly entries: Entries;
   readonly tombstones: Tombstones;
   readonly watches: Watches;
-  readonly failpoint: (name: Failpoint) => void;
 }
 
 /** PATH_MAX: a report of an exec stays within a frame. */
@@ -153,7 +153,7 @@ export class Acceptance {
   }
 
   async #acceptJob(folder: ExecFolder, order: ShimOrder): Promise<ExecState> {
-    const { supply, gate, watches, failpoint } = this.#parts;
+    const { supply, gate, watches } = this.#parts;
     const { table, clock } = this.#parts.machine;
     const { spec, job, script } = order;
     const staged = await supply.take(order);
@@ -170,8 +170,9 @@ export class Acceptance {
         started_uptime_ms: Math.round(clock.monotonic() - bootedAt),
         log_inodes: staged.logInodes,
       };
+      failpoint('agent.identity.before');
       writeLine(staged.journal, { identity });
-      failpoint('before_go');
+      failpoint('agent.identity.after');
     } catch (error) {
       // The gate is shut for ever: nothing ran. A folder that was there already is another exec's.
       supply.discard(staged);
@@ -179,7 +180,7 @@ export class Acceptance {
       throw asRefusal(error);
     }
     staged.open(job);
-    failpoint('after_go');
+    failpoint('agent.go.after');
     closeSync(staged.journal);
     supply.refill();
     return watches.watch(folder, startedExec(folder.id, spec, identity), staged.shim);
@@ -198,7 +199,9 @@ export class Acceptance {
     try {
       await gate.enter(staged.path, staged.journal, folder, spec);
       state = failedToStart(folder.snapshot(), machine.clock.wall(), exitCode, why);
+      failpoint('agent.end.before');
       writeLine(staged.journal, { end: state });
+      failpoint('agent.end.after');
     } catch (error) {
       rmSync(staged.path, { recursive: true, force: true });
       if (!isConflict(error)) folder.remove();

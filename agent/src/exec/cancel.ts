@@ -1,4 +1,4 @@
-import type { ProcessIdentity, ProcessStat, ProcessTable } from '@codex-remote/platform';
+import { failpoint, type ProcessIdentity, type ProcessStat, type ProcessTable } from '@codex-remote/platform';
 import type { SignalName } from '@codex-remote/protocol/schema';
 import type { Clock } from '@codex-remote/protocol/wire';
 
@@ -97,6 +97,7 @@ function send(
   signal: NodeJS.Signals,
   options: EndOptions,
 ): void {
+  failpoint(signal === 'SIGKILL' ? 'agent.kill.before' : 'agent.term.before');
   const leader = found.find((stat) => stat.pid === processes.job?.pid);
   const group = leader && leader.group === leader.pid ? leader.pid : undefined;
   if (group !== undefined) attempt(() => options.kill(-group, signal));
@@ -104,6 +105,7 @@ function send(
     // The process table is some microseconds old: look again right before the signal.
     if (stat.group !== group && options.table.isAlive(stat)) attempt(() => options.kill(stat.pid, signal));
   }
+  failpoint(signal === 'SIGKILL' ? 'agent.kill.after' : 'agent.term.after');
 }
 
 /** ESRCH: gone. EPERM: not ours to signal any more (setuid); it will be among the leftovers. */

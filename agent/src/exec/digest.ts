@@ -1,6 +1,6 @@
 import { createHmac, randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { writeDurableSync } from '@codex-remote/platform';
+import { failpoint, writeDurableSync } from '@codex-remote/platform';
 import type { ExecSpec } from '@codex-remote/protocol/schema';
 import { RemoteError } from '@codex-remote/protocol/wire';
 
@@ -23,7 +23,9 @@ export function digestKey(path: string): Buffer {
     }
   }
   const key = randomBytes(keyBytes);
+  failpoint('agent.digest_key.before');
   writeDurableSync(path, key);
+  failpoint('agent.digest_key.after');
   return key;
 }
 

@@ -1,11 +1,9 @@
 import { closeSync, constants, fsync, lstatSync, openSync, renameSync } from 'node:fs';
+import { failpoint } from '@codex-remote/platform';
 import { RemoteError } from '@codex-remote/protocol/wire';
 import type { ExecFolder } from '../folder/folder.ts';
 import { writeLine } from '../folder/journal.ts';
 import type { StoredSpec } from '../folder/stored.ts';
-
-/** Named moments of a start at which tests end the process. */
-export type Failpoint = 'before_gate' | 'after_gate' | 'before_go' | 'after_go';
 
 /**
  * The one way into `execs/`: a rename of a whole staged folder, which the system refuses when a folder of that name has
@@ -14,11 +12,9 @@ export type Failpoint = 'before_gate' | 'after_gate' | 'before_go' | 'after_go';
  */
 export class Gate {
   readonly #execsFd: number;
-  readonly #failpoint: (name: Failpoint) => void;
 
-  constructor(execs: string, failpoint: (name: Failpoint) => void) {
+  constructor(execs: string) {
     this.#execsFd = openSync(execs, constants.O_RDONLY | constants.O_DIRECTORY);
-    this.#failpoint = failpoint;
   }
 
   /**
@@ -26,15 +22,16 @@ export class Gate {
    * with `conflict` when the id is taken, or with what the system said; `entered` tells whether the folder is in place.
    */
   async enter(staged: string, journal: number, folder: ExecFolder, spec: StoredSpec): Promise<void> {
+    failpoint('agent.spec.before');
     writeLine(journal, { spec });
-    this.#failpoint('before_gate');
     moveIn(staged, folder);
-    this.#failpoint('after_gate');
+    failpoint('agent.spec.renamed');
     const folderFd = openSync(folder.path, constants.O_RDONLY | constants.O_DIRECTORY);
     // Side by side the three share one commit of the file system's journal.
     const synced = await Promise.allSettled([sync(journal), sync(folderFd), sync(this.#execsFd)]);
     closeSync(folderFd);
     for (const result of synced) if (result.status === 'rejected') throw result.reason;
+    failpoint('agent.spec.after');
   }
 
   close(): void {

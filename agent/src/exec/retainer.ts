@@ -1,3 +1,4 @@
+import { failpoint } from '@codex-remote/platform';
 import { isEnded } from '@codex-remote/protocol/schema';
 import type { Clock, Timer } from '@codex-remote/protocol/wire';
 import type { Entries } from './entries.ts';
@@ -52,8 +53,11 @@ export class Retainer {
     if (states.length === 0) return;
     try {
       // Remembered first: between the two an id is known twice, never not at all.
+      failpoint('agent.tombstone.before');
       this.#tombstones.add(states, this.#clock.wall());
+      failpoint('agent.tombstone.after');
       for (const id of over) this.#entries.remove(id);
+      failpoint('agent.removal.after');
     } catch {
       // A full disk, or a folder that is not ours to remove: tried again after the next acknowledgement.
     }

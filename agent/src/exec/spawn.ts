@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { accessSync, constants } from 'node:fs';
 import { Socket } from 'node:net';
 import { fileURLToPath } from 'node:url';
+import { failpoint } from '@codex-remote/platform';
 import { RemoteError } from '@codex-remote/protocol/wire';
 
 /** Absolute paths of what a shim calls: the job's PATH may be empty. `setsid` is empty where there is none. */
@@ -143,12 +144,14 @@ export async function spawnShim(options: ShimOptions): Promise<GatedShim> {
   const args = ['outer', options.merge ? 'merge' : 'split', tools.sh, tools.cat, tools.setsid, tools.sleep];
   args.push(options.umask.toString(8).padStart(4, '0'), String(oomScoreAdj));
   if (job) args.push(job.id, job.mark, job.cwd, ...job.argv);
+  failpoint('agent.shim_spawn.before');
   const child = spawn(tools.sh, [tools.script, ...args], {
     cwd: options.folder,
     detached: true,
     env: options.env,
     stdio: [files.stdin, files.shim, files.shim, 'pipe', files.record, files.stdout, files.stderr],
   });
+  failpoint('agent.shim_spawn.after');
   const gate = child.stdio[3];
   if (child.pid === undefined || !(gate instanceof Socket)) {
     throw await new Promise<Error>((resolve) => child.once('error', resolve));

@@ -1,6 +1,6 @@
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { hostId, makePrivateDir, ProcessTable, systemClock } from '@codex-remote/platform';
+import { failpoint, hostId, makePrivateDir, ProcessTable, systemClock } from '@codex-remote/platform';
 import {
   type ExecEnded,
   type ExecReport,
@@ -18,7 +18,7 @@ import { adoptAll } from './adoption.ts';
 import { digestKey } from './digest.ts';
 import { DiskReserve, defaultDiskReserveBytes } from './disk-reserve.ts';
 import { currentState, Entries, type Entry } from './entries.ts';
-import { type Failpoint, Gate } from './gate.ts';
+import { Gate } from './gate.ts';
 import type { Machine } from './machine.ts';
 import { Retainer } from './retainer.ts';
 import { defaultRetention, type RetentionLimits } from './retention.ts';
@@ -46,8 +46,6 @@ export interface ExecStoreOptions {
   readonly diskReserveBytes?: number;
   /** Shims that wait for a job. */
   readonly spares?: number;
-  /** Called at named moments of a start; tests end the process there. */
-  readonly failpoint?: (name: Failpoint) => void;
 }
 
 export interface CancelResult {
@@ -78,7 +76,6 @@ export class ExecStore {
   constructor(options: ExecStoreOptions) {
     const { home } = options;
     const clock = options.clock ?? systemClock;
-    const failpoint = options.failpoint ?? (() => undefined);
     const table = options.table ?? new ProcessTable();
     const tools = options.tools ?? findTools(options.shim);
     const machine: Machine = {
@@ -97,7 +94,7 @@ export class ExecStore {
     makePrivateDir(this.#staging);
     const key = digestKey(join(home, 'digest.key'));
     this.#tombstones = new Tombstones(join(home, 'tombstones.db'));
-    this.#gate = new Gate(execs, failpoint);
+    this.#gate = new Gate(execs);
     this.environment = new EnvironmentSource({
       user: options.user ?? currentUser(),
       clock,
@@ -125,7 +122,6 @@ export class ExecStore {
       entries: this.#entries,
       tombstones: this.#tombstones,
       watches: this.#watches,
-      failpoint,
     });
     adoptAll(execs, machine, { entries: this.#entries, watches: this.#watches });
     this.#supply.renew();
@@ -208,7 +204,9 @@ export class ExecStore {
         continue;
       }
       entry.acknowledged = true;
+      failpoint('agent.acknowledged.before');
       entry.folder.note({ acknowledged: true });
+      failpoint('agent.acknowledged.after');
     }
     this.#retainer.soon();
   }

@@ -1,5 +1,5 @@
 import { type FSWatcher, watch } from 'node:fs';
-import { execMarkName, type ProcessIdentity, type ProcessTable } from '@codex-remote/platform';
+import { execMarkName, failpoint, type ProcessIdentity, type ProcessTable } from '@codex-remote/platform';
 import { type ExecEnded, type ExecState, isEnded, type SignalName } from '@codex-remote/protocol/schema';
 import type { Timer } from '@codex-remote/protocol/wire';
 import type { ExecFolder, FolderSnapshot } from '../folder/folder.ts';
@@ -138,7 +138,9 @@ export class Supervisor {
       return this.#ending.done;
     }
     this.#cancel = { cause, signal, at_ms: clock.wall(), at_uptime_ms: table.uptimeMs(), grace_ms: graceMs };
+    failpoint('agent.cancel.before');
     this.#folder.note({ cancel: this.#cancel });
+    failpoint('agent.cancel.after');
     this.look();
     return this.#end(signal, killAt);
   }
@@ -241,14 +243,18 @@ export class Supervisor {
     this.#state = state;
     if (isEnded(state)) {
       this.#unwatch();
+      failpoint('agent.end.before');
       this.#folder.note({ end: state });
+      failpoint('agent.end.after');
       this.#context.changed(state);
       this.#resolveEnded(state);
       return;
     }
     if (!this.#orphaned && state.warnings?.includes('supervisor_lost')) {
       this.#orphaned = true;
+      failpoint('agent.orphaned.before');
       this.#folder.note({ orphaned: true });
+      failpoint('agent.orphaned.after');
     }
     if (essence(before) !== essence(state)) this.#context.changed(state);
   }

@@ -1,3 +1,4 @@
+import { failpoint } from '@codex-remote/platform';
 import {
   type ExecReport,
   type ExecState,
@@ -53,14 +54,20 @@ async function sendPages(channel: Channel, store: ExecStore, ids: readonly strin
     if (!report) continue;
     const size = sizeOf(report);
     if (page.length > 0 && bytes + size > pageBytes) {
-      await channel.send({ reports: page });
+      await sendPage(channel, page);
       page = [];
       bytes = 0;
     }
     page.push(report);
     bytes += size;
   }
-  if (page.length > 0) await channel.send({ reports: page });
+  if (page.length > 0) await sendPage(channel, page);
+}
+
+async function sendPage(channel: Channel, reports: ExecReport[]): Promise<void> {
+  if (failpoint('agent.report.before')) return;
+  await channel.send({ reports });
+  failpoint('agent.report.after');
 }
 
 /** Tails only once they are final. Undefined when the exec was removed meanwhile. */

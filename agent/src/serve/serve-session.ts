@@ -1,5 +1,5 @@
 import { arch, hostname, platform } from 'node:os';
-import { systemClock } from '@codex-remote/platform';
+import { failpoint, systemClock } from '@codex-remote/platform';
 import { type AgentVerb, agentVerbs, type VerbReply } from '@codex-remote/protocol/schema';
 import { type Channel, type Clock, RemoteError } from '@codex-remote/protocol/wire';
 import type { ExecStore } from '../exec/store.ts';
@@ -48,7 +48,10 @@ function verbTable({ store, version, stop, clock = systemClock }: ServeOptions):
     'exec.start': async (channel, params) => {
       const { exec_id } = parseOrRefuse(agentVerbs['exec.start'].params, params, 'exec.start');
       const request = await receiveStart(channel, exec_id, store);
-      await reply<'exec.start'>(channel, await store.start(request));
+      const started = await store.start(request);
+      if (failpoint('agent.start_reply.before')) return;
+      await reply<'exec.start'>(channel, started);
+      failpoint('agent.start_reply.after');
     },
     'exec.get': async (channel, params) => {
       const { exec_id, tail_bytes } = parseOrRefuse(agentVerbs['exec.get'].params, params, 'exec.get');

@@ -75,7 +75,12 @@ describe('kill -9 of the agent', () => {
 });
 
 describe('kill -9 of the agent during a start', () => {
-  it.each(['after_gate', 'before_go'] as const)(
+  it.each([
+    'agent.spec.renamed',
+    'agent.spec.after',
+    'agent.identity.before',
+    'agent.identity.after',
+  ] as const)(
     '%s: not started, safe to repeat, and never run under this id [row 2] [row 3]',
     async (failpoint) => {
       const marker = join(lab.home, 'ran');
@@ -95,9 +100,9 @@ describe('kill -9 of the agent during a start', () => {
     },
   );
 
-  it('before_gate: nothing was accepted, the id is free', async () => {
+  it('agent.spec.before: nothing was accepted, the id is free', async () => {
     const spec = lab.spec(cmd('exit 3'));
-    agent = await new AgentProcess(lab.home, 'before_gate').ready();
+    agent = await new AgentProcess(lab.home, 'agent.spec.before').ready();
     expect(await agent.start(spec)).toBeUndefined();
     const store = lab.reopen();
     expect(() => store.get(spec.exec_id)).toThrow(expect.objectContaining({ code: 'exec_not_found' }));
@@ -105,10 +110,10 @@ describe('kill -9 of the agent during a start', () => {
     expect(finished(await store.ended(spec.exec_id)).exit_code).toBe(3);
   });
 
-  it('after_go: it runs, once, and the next agent has it [row 4]', async () => {
+  it('agent.go.after: it runs, once, and the next agent has it [row 4]', async () => {
     const runs = join(lab.home, 'runs');
     const spec = lab.spec(cmd(`echo run >>${runs}; exit 5`));
-    agent = await new AgentProcess(lab.home, 'after_go').ready();
+    agent = await new AgentProcess(lab.home, 'agent.go.after').ready();
     expect(await agent.start(spec)).toBeUndefined();
     const store = lab.reopen();
     expect(await store.start({ spec })).toMatchObject({ attached: true });

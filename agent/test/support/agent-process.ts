@@ -2,8 +2,8 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { createInterface, type Interface } from 'node:readline';
+import type { Failpoint } from '@codex-remote/platform';
 import type { ExecSpec } from '@codex-remote/protocol/schema';
-import type { Failpoint } from '../../src/exec/gate.ts';
 
 /** The fixture of the same name: another process that has the store of a home. */
 export class AgentProcess {
@@ -11,9 +11,13 @@ export class AgentProcess {
   readonly #lines: AsyncIterator<string>;
   readonly #reader: Interface;
 
-  constructor(home: string, failpoint: Failpoint | 'none' = 'none') {
+  /** `dies`: where it kills itself. */
+  constructor(home: string, dies?: Failpoint) {
     const fixture = join(import.meta.dirname, '../fixtures/agent-process.ts');
-    this.child = spawn(process.execPath, [fixture, home, failpoint], { stdio: ['pipe', 'pipe', 'inherit'] });
+    this.child = spawn(process.execPath, [fixture, home], {
+      stdio: ['pipe', 'pipe', 'inherit'],
+      env: { ...process.env, ...(dies && { CR_FP: `${dies}:exit9` }) },
+    });
     if (!this.child.stdout) throw new Error('no stdout');
     this.#reader = createInterface(this.child.stdout);
     this.#lines = this.#reader[Symbol.asyncIterator]();

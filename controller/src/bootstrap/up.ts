@@ -1,3 +1,4 @@
+import { failpoint } from '@codex-remote/platform';
 import type { AgentEndpoint, Stage } from '@codex-remote/protocol/schema';
 import { type Clock, RemoteError } from '@codex-remote/protocol/wire';
 import { z } from 'zod';
@@ -258,7 +259,9 @@ async function place(
       note(`${Math.floor(((before + sent) / bytes) * 100)} % of ${megabytes(bytes)}, ${coding}`);
     };
     const placer = entry === runtime ? {} : { node };
+    failpoint('controller.upload.before');
     await uploadEntry(transport, entry, probe, { clock, signal, coding, onProgress, ...placer });
+    failpoint('controller.upload.after');
     before += entryBytes(entry);
   }
   note(`${megabytes(bytes)}, ${coding}`);

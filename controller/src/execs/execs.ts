@@ -1,3 +1,4 @@
+import { failpoint } from '@codex-remote/platform';
 import {
   type AgentVerb,
   agentVerbs,
@@ -82,12 +83,14 @@ export class Execs {
           : this.#broken(machine.name, execId, RemoteError.from(error));
       });
       try {
+        failpoint('controller.start.before');
         const reply = await this.#call(
           session,
           'exec.start',
           { exec_id: execId },
           { signal, body: body.read() },
         );
+        failpoint('controller.start.after');
         // Not waited for: the machine reports the exec too, again and again until its end is acknowledged.
         if (!reply.state.ephemeral)
           this.#options.history.record(machine.name, [{ state: reply.state }]).catch(() => undefined);

@@ -1,3 +1,4 @@
+import { failpoint } from '@codex-remote/platform';
 import { type ExecReport, isEnded, reportsFromAgent } from '@codex-remote/protocol/schema';
 import { type Channel, RemoteError, type Session } from '@codex-remote/protocol/wire';
 import type { History } from '../history/history.ts';
@@ -40,8 +41,11 @@ function take(
   const stored = kept.length > 0 ? history.record(machine, kept) : Promise.resolve();
   const ended = reports.filter(({ state }) => isEnded(state)).map(({ state }) => state.exec_id);
   // What could not be stored is not acknowledged: the machine keeps it and reports it again on its next connection.
-  const acknowledge = (): Promise<void> =>
-    ended.length > 0 ? channel.send({ ack: ended }) : Promise.resolve();
+  const acknowledge = async (): Promise<void> => {
+    if (ended.length === 0 || failpoint('controller.acknowledge.before')) return;
+    await channel.send({ ack: ended });
+    failpoint('controller.acknowledge.after');
+  };
   stored.then(acknowledge).catch(() => undefined);
   for (const { state } of reports) changes.publish(machine, state);
 }

@@ -1,5 +1,6 @@
 import { chmodSync } from 'node:fs';
 import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlite';
+import { failpoint } from '@codex-remote/platform';
 import { type ExecReport, execState, isEnded } from '@codex-remote/protocol/schema';
 import type { Clock, Timer } from '@codex-remote/protocol/wire';
 import type { History, HistoryEntry, HistoryFilter } from './history.ts';
@@ -160,6 +161,7 @@ export class SqliteHistory implements History {
   #write(): void {
     if (this.#pending.size === 0) return;
     const asOf = new Date(this.#clock.wall()).toISOString();
+    failpoint('controller.history.before');
     this.#db.exec('BEGIN IMMEDIATE');
     try {
       for (const { machine, report } of this.#pending.values())
@@ -169,6 +171,7 @@ export class SqliteHistory implements History {
       this.#db.exec('ROLLBACK');
       throw error;
     }
+    failpoint('controller.history.after');
     this.#pending.clear();
   }
 }

@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { writeDurable } from '@codex-remote/platform';
+import { failpoint, writeDurable } from '@codex-remote/platform';
 import { machineName } from '@codex-remote/protocol/schema';
 import { RemoteError } from '@codex-remote/protocol/wire';
 import { type Adapter, Low } from 'lowdb';
@@ -61,8 +61,10 @@ class DurableJson implements Adapter<Document> {
     }
   }
 
-  write(data: Document): Promise<void> {
-    return writeDurable(this.#path, `${JSON.stringify(data, undefined, 2)}\n`);
+  async write(data: Document): Promise<void> {
+    failpoint('controller.registry.before');
+    await writeDurable(this.#path, `${JSON.stringify(data, undefined, 2)}\n`);
+    failpoint('controller.registry.after');
   }
 
   #unusable(cause: unknown): RemoteError {

@@ -1,5 +1,5 @@
 import { mkdirSync } from 'node:fs';
-import { type ControllerPaths, execIdName, execMarkName } from '@codex-remote/platform';
+import { type ControllerPaths, execIdName, execMarkName, failpoint } from '@codex-remote/platform';
 import { RemoteError } from '@codex-remote/protocol/wire';
 import { request, sandboxDenied } from './http.ts';
 import { lastWords } from './last-words.ts';
@@ -72,12 +72,14 @@ class Attempt {
     const { spawn } = await import('node:child_process');
     const [command, ...argv] = program;
     const attempt = new Attempt();
+    failpoint('client.controller_spawn.before');
     const child = spawn(command, argv, {
       cwd: '/',
       detached: true,
       stdio: 'ignore',
       env: controllerEnvironment(env),
     });
+    failpoint('client.controller_spawn.after');
     attempt.pid = child.pid;
     child.once('error', (error) => {
       attempt.failed = error.message;

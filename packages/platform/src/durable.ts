@@ -15,6 +15,7 @@ import {
 import { type FileHandle, open, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { RemoteError } from '@codex-remote/protocol/wire';
+import { failpoint } from './failpoint.ts';
 
 /** Names of half-written files begin so; who owns a folder sweeps them at its start. */
 const temporaryPrefix = '.tmp-';
@@ -56,6 +57,7 @@ export function writeDurableSync(path: string, data: string | Uint8Array): void 
     } finally {
       closeSync(fd);
     }
+    failpoint('durable.rename');
     renameSync(temporary, path);
   } catch (error) {
     rmSync(temporary, { force: true });
@@ -73,6 +75,7 @@ export async function writeDurable(path: string, data: string | Uint8Array): Pro
       await file.writeFile(data);
       await file.sync();
     });
+    failpoint('durable.rename');
     await rename(temporary, path);
   } catch (error) {
     await rm(temporary, { force: true });

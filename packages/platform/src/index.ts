@@ -5,6 +5,7 @@
 export * from './backoff.ts';
 export * from './clock.ts';
 export * from './durable.ts';
+export * from './failpoint.ts';
 export * from './ids.ts';
 export * from './job-marks.ts';
 export * from './keys.ts';

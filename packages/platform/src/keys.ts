@@ -9,6 +9,7 @@ import {
 import { readFileSync } from 'node:fs';
 import { RemoteError } from '@codex-remote/protocol/wire';
 import { writeDurableSync } from './durable.ts';
+import { failpoint } from './failpoint.ts';
 
 /** An Ed25519 identity (RFC 8032). The private half never leaves the process but for its own 0600 file. */
 export interface Identity {
@@ -35,7 +36,9 @@ export function loadOrCreateIdentity(path: string): Identity {
     }
   }
   const { privateKey } = generateKeyPairSync('ed25519');
+  failpoint('key.before');
   writeDurableSync(path, privateKey.export({ type: 'pkcs8', format: 'pem' }));
+  failpoint('key.after');
   return identityOf(createPrivateKey(readFileSync(path)));
 }
 

@@ -3,7 +3,14 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-export const cliProgram = join(import.meta.dirname, '../../../node_modules/.bin/codex-remote');
+const root = join(import.meta.dirname, '../../..');
+export const cliProgram = join(root, 'node_modules/.bin/codex-remote');
+/** The same from the build that has failpoints, for `CliOptions.env` with `CR_FP` and `CR_FP_HITS`. */
+const failpointProgram = [
+  process.execPath,
+  '--',
+  join(root, 'packages/cli/dist/failpoints/boot.cjs'),
+] as const;
 
 export interface CliResult {
   /** Exit status; undefined when a signal ended it. */
@@ -24,9 +31,15 @@ export interface CliOptions {
 export class Cli {
   readonly home: string;
   readonly env: Record<string, string>;
+  readonly #program: readonly [string, ...string[]];
 
-  private constructor(home: string, env: Readonly<Record<string, string>>) {
+  private constructor(
+    home: string,
+    env: Readonly<Record<string, string>>,
+    program: readonly [string, ...string[]],
+  ) {
     this.home = home;
+    this.#program = program;
     this.env = {
       PATH: process.env.PATH ?? '',
       HOME: home,
@@ -38,11 +51,20 @@ export class Cli {
   }
 
   static async open(env: Readonly<Record<string, string>> = {}): Promise<Cli> {
-    return new Cli(await mkdtemp(join(tmpdir(), 'crc-')), env);
+    return new Cli(await mkdtemp(join(tmpdir(), 'crc-')), env, [cliProgram]);
+  }
+
+  /**
+   * All programs of this user have failpoints. A daemon keeps the `CR_FP` of the command that started it: the controller
+   * that of the CLI, the agent that of the controller.
+   */
+  static async withFailpoints(env: Readonly<Record<string, string>> = {}): Promise<Cli> {
+    return new Cli(await mkdtemp(join(tmpdir(), 'crc-')), env, failpointProgram);
   }
 
   spawn(args: readonly string[], options: CliOptions = {}): ChildProcessWithoutNullStreams {
-    return spawn(cliProgram, args, { env: { ...this.env, ...options.env }, cwd: this.home });
+    const [command, ...first] = this.#program;
+    return spawn(command, [...first, ...args], { env: { ...this.env, ...options.env }, cwd: this.home });
   }
 
   /** Runs to its end, whatever the status. */
