@@ -257,7 +257,6 @@ export const rows: readonly Row[] = [
     row: 52,
     fault: 'acknowledgement of an end lost',
     sees: 'the end is reported again; one row in the history',
-    pending: true,
   },
   { row: 53, fault: 'same id, same request', sees: '`attached:true` with the exec that exists' },
   { row: 54, fault: 'same id, other request', sees: '`conflict`' },

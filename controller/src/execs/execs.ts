@@ -41,6 +41,8 @@ const resumeWaitMs = 30_000;
 const endedWaitMs = 15_000;
 /** An id that history does not know waits so long for machines that are just reconnecting. */
 const findWaitMs = 5_000;
+/** Who waits for several is answered with what was last known of a machine that takes longer than this. */
+const answerMs = 2_000;
 /** Matches shown when a prefix is ambiguous. */
 const ambiguousLimit = 5;
 
@@ -136,8 +138,7 @@ export class Execs {
     const machine = this.machine(machineName);
     const link = this.#options.links.of(machine.name);
     const report = this.#options.history.get(machine.name, execId)?.report;
-    const whole = report !== undefined && isEnded(report.state) && report.stdout_tail && report.stderr_tail;
-    return link.live && whole
+    return link.live && report && isWhole(report)
       ? viewOf(machine, link, report)
       : this.get(execId, machine.name, reportTailBytes, signal);
   }
@@ -191,8 +192,9 @@ export class Execs {
   }
 
   /**
-   * Waits until all (or any) of the execs have ended, or until `maxWaitMs` passed. Reports of the machines wake it, so a
-   * machine that goes away and returns, or this controller's own restart and a repeated call, change nothing.
+   * Waits until all (or any) of the execs have ended, or until `maxWaitMs` passed. Nothing polls: reports of the machines
+   * wake it, so a machine that goes away and returns changes nothing, and neither does one that has gone silent: it holds
+   * up nobody who waits for another.
    */
   async wait(
     ids: readonly string[],
@@ -217,20 +219,29 @@ export class Execs {
       maxWaitMs === undefined
         ? undefined
         : this.#options.clock.setTimer(maxWaitMs, () => waiting.resolve(false));
-    const withdraw = (): void => waiting.reject(new RemoteError('cancelled', 'the caller went away'));
-    if (signal.aborted) withdraw();
-    else signal.addEventListener('abort', withdraw);
+    const gone = AbortSignal.any([signal, ...new Set(found.map(({ link }) => link.gone))]);
+    const withdraw = (): void =>
+      waiting.reject(signal.aborted ? new RemoteError('cancelled', 'the caller went away') : gone.reason);
+    if (gone.aborted) withdraw();
+    else gone.addEventListener('abort', withdraw);
+    const asking = new AbortController();
     try {
-      // After the listeners are in place: an end between the two would be missed otherwise.
-      for (const one of found) look(one, (await this.get(one.execId, one.machine.name, 0, signal)).state);
+      // After the listeners are in place: an end between the two would be missed otherwise. An end is final: who has
+      // ended is not asked.
+      for (const one of found) look(one, this.#known(one)?.state);
+      const asked = found.filter((one) => !over.has(one));
+      for (const one of asked)
+        this.get(one.execId, one.machine.name, 0, asking.signal).then(
+          ({ state }) => look(one, state),
+          waiting.reject,
+        );
       const done = await waiting.promise;
-      const execs = await Promise.all(
-        found.map((one) => this.get(one.execId, one.machine.name, reportTailBytes, signal)),
-      );
-      return { done, execs };
+      asking.abort();
+      return { done, execs: await Promise.all(found.map((one) => this.#viewSoon(one, signal))) };
     } finally {
+      asking.abort();
       timer?.cancel();
-      signal.removeEventListener('abort', withdraw);
+      gone.removeEventListener('abort', withdraw);
       for (const stop of stops) stop();
     }
   }
@@ -291,6 +302,27 @@ export class Execs {
         this.#options.registry.list().map((other) => other.name),
       );
     return machine;
+  }
+
+  #known({ machine, execId }: Found): ExecReport | undefined {
+    return this.#options.history.get(machine.name, execId)?.report;
+  }
+
+  /** As `get` with tails; where the machine does not answer soon, what was last known. */
+  async #viewSoon(one: Found, signal: AbortSignal): Promise<ExecView> {
+    const { machine, link, execId } = one;
+    const known = this.#options.history.get(machine.name, execId);
+    if (known && isWhole(known.report)) return viewOf(machine, link, known.report, known.as_of);
+    const late = new AbortController();
+    const timer = this.#options.clock.setTimer(answerMs, () => late.abort());
+    try {
+      return await this.get(execId, machine.name, reportTailBytes, AbortSignal.any([signal, late.signal]));
+    } catch (error) {
+      if (!known || !late.signal.aborted || signal.aborted) throw error;
+      return viewOf(machine, link, known.report, known.as_of);
+    } finally {
+      timer.cancel();
+    }
   }
 
   /** An id or a unique prefix of one. Asks the machines themselves for what history does not know. */
@@ -401,6 +433,11 @@ export class Execs {
       cause,
     );
   }
+}
+
+/** The last report of an exec: its end with both tails. */
+function isWhole({ state, stdout_tail, stderr_tail }: ExecReport): boolean {
+  return isEnded(state) && stdout_tail !== undefined && stderr_tail !== undefined;
 }
 
 /** Whether the machine is connected, or is within `waitMs` where it is just reconnecting. Throws `cancelled`. */

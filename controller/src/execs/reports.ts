@@ -3,10 +3,12 @@ import { type ExecReport, isEnded, reportsFromAgent } from '@codex-remote/protoc
 import { type Channel, RemoteError, type Session } from '@codex-remote/protocol/wire';
 import type { History } from '../history/history.ts';
 import type { ExecChanges } from './changes.ts';
+import { unreported } from './reconcile.ts';
 
 /**
  * Keeps history equal to what the machine says, for as long as the session lasts: first everything running or not yet
- * acknowledged, then every change. An end is acknowledged only when it is on our disk.
+ * acknowledged, then what history has as going on and the machine did not name, then every change. An end is acknowledged
+ * only when it is on our disk.
  * A report that breaks the schema ends the session with `protocol_error`: what a machine says is untrusted.
  */
 export async function followReports(
@@ -16,6 +18,10 @@ export async function followReports(
   changes: ExecChanges,
 ): Promise<void> {
   const channel = session.open('exec.reports', {});
+  const reported = new Set<string>();
+  let snapshot = true;
+  const take = (reports: readonly ExecReport[]): void =>
+    takeReports(channel, machine, reports, history, changes);
   for (;;) {
     const item = await channel.receive();
     if (!item) return;
@@ -26,11 +32,29 @@ export async function followReports(
       );
       return;
     }
-    if ('reports' in message.data) take(channel, machine, message.data.reports, history, changes);
+    if ('reports' in message.data) {
+      take(message.data.reports);
+      if (snapshot) for (const { state } of message.data.reports) reported.add(state.exec_id);
+    } else if (snapshot) {
+      snapshot = false;
+      // Beside the changes that come meanwhile. A connection that breaks leaves the rest to the next one.
+      void takeUnreported(session, machine, history, reported, take).catch(() => undefined);
+    }
   }
 }
 
-function take(
+async function takeUnreported(
+  session: Session,
+  machine: string,
+  history: History,
+  reported: Set<string>,
+  take: (reports: readonly ExecReport[]) => void,
+): Promise<void> {
+  for await (const report of unreported(session, machine, history, reported)) take([report]);
+  reported.clear();
+}
+
+function takeReports(
   channel: Channel,
   machine: string,
   reports: readonly ExecReport[],

@@ -30,7 +30,7 @@ export class MachineLink {
   #live: Live | undefined;
   /** Epoch ms of the last moment at which the machine was connected. */
   #lastSeenMs: number | undefined;
-  #removed: RemoteError | undefined;
+  readonly #gone = new AbortController();
   /** It was taken down: no connection comes until somebody brings it up. */
   #down = false;
 
@@ -46,6 +46,11 @@ export class MachineLink {
     return this.#live?.session.ended ? undefined : this.#live;
   }
 
+  /** Aborted when nothing comes of this machine any more: it was removed, or the controller stops. */
+  get gone(): AbortSignal {
+    return this.#gone.signal;
+  }
+
   get lastSeenMs(): number | undefined {
     return this.#live ? this.#clock.wall() : this.#lastSeenMs;
   }
@@ -55,7 +60,7 @@ export class MachineLink {
    * connected now is a leftover or a copy: it is refused, so that two never take turns. Throws `duplicate_agent`.
    */
   admit(hello: Hello): void {
-    if (this.#removed) throw this.#removed;
+    this.gone.throwIfAborted();
     const current = this.#live?.info.hello.instance_id;
     if (current !== undefined && hello.instance_id < current) {
       throw new RemoteError(
@@ -88,7 +93,7 @@ export class MachineLink {
    * was aborted.
    */
   session(waitMs: number, signal: AbortSignal): Promise<Session> {
-    if (this.#removed) return Promise.reject(this.#removed);
+    if (this.gone.aborted) return Promise.reject(this.gone.reason);
     const { live } = this;
     if (live) return Promise.resolve(live.session);
     if (waitMs <= 0) return Promise.reject(this.offline());
@@ -154,7 +159,7 @@ export class MachineLink {
 
   /** The machine was removed from the registry, or the controller stops: everybody waiting is told. */
   close(cause: RemoteError): void {
-    this.#removed = cause;
+    this.#gone.abort(cause);
     for (const waiter of [...this.#waiters]) waiter.reject(cause);
     this.#live?.session.end(cause);
   }

@@ -45,6 +45,44 @@ describe('wait', () => {
     await expect(waiting).rejects.toMatchObject({ code: 'cancelled' });
   });
 
+  test('a machine that has gone silent holds up neither any, nor what has ended, nor the end of the wait', async () => {
+    const world = worldOf('box', 'mute');
+    const never_answers = () => new Promise<never>(() => {});
+    world.connect('box', never_answers);
+    world.connect('mute', never_answers);
+    const tail = { from: 0, bytes: new Uint8Array() };
+    await world.history.record('box', [{ state: finished('e'), stdout_tail: tail, stderr_tail: tail }]);
+    await world.history.record('mute', [{ state: running('f') }]);
+    const began = performance.now();
+    expect((await world.execs.wait(['e'], undefined, 'all', undefined, never)).done).toBe(true);
+    expect(performance.now() - began).toBeLessThan(500);
+    const any = await world.execs.wait(['e', 'f'], undefined, 'any', undefined, never);
+    expect(any).toMatchObject({
+      done: true,
+      execs: [{ state: { status: 'finished' } }, { state: { status: 'running' } }],
+    });
+    const all = await world.execs.wait(['e', 'f'], undefined, 'all', 50, never);
+    expect(all.done).toBe(false);
+    expect(performance.now() - began).toBeLessThan(8_000);
+  });
+
+  test('a machine that is removed meanwhile ends the wait, and so does a controller that stops', async () => {
+    const world = worldOf('box', 'far');
+    await world.history.record('box', [{ state: running('e') }]);
+    await world.history.record('far', [{ state: running('f') }]);
+    const removed = expect(world.execs.wait(['e'], undefined, 'all', undefined, never)).rejects.toMatchObject(
+      { code: 'unknown_machine' },
+    );
+    const stopped = expect(world.execs.wait(['f'], undefined, 'all', undefined, never)).rejects.toMatchObject(
+      { code: 'shutting_down' },
+    );
+    await turn();
+    world.links.remove('box');
+    await removed;
+    world.links.closeAll();
+    await stopped;
+  });
+
   test('any of two on two machines, one of them away', async () => {
     const world = worldOf('box', 'far');
     await world.history.record('box', [{ state: running('e') }]);

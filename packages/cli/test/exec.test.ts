@@ -259,6 +259,12 @@ test.each(['SIGTERM', 'SIGHUP', 'SIGINT'] as const)(
 test('wait detaches as well, and a job that ran out of time says so', async () => {
   await run(['exec', 'start', ...box, '--id', 'w', '--cmd', 'sleep 60']);
   expect((await run(['exec', 'wait', 'w', '--max-wait', '50ms'])).status).toBe(75);
+  await run(['exec', 'start', ...box, '--id', 'short', '--cmd', 'exit 3']);
+  const both = await run(['exec', 'wait', 'w', 'short', '--max-wait', '50ms']);
+  expect([both.status, both.json[0]]).toMatchObject([
+    75,
+    { next_action: 'wait', next_command: 'codex-remote exec wait --id w --id short --max-wait 50s' },
+  ]);
   const ran = await run(['exec', 'wait', 'w'], {
     onChild: (child) =>
       void expect
@@ -291,6 +297,11 @@ test('wait and watch for several: all is 1 where one failed, any is the first', 
   await run(['exec', 'start', ...box, '--id', 'bad', '--cmd', 'exit 9']);
   const any = await run(['exec', 'wait', 'ok', 'bad', '--any']);
   expect([any.status, any.json[0]?.execs]).toMatchObject([9, [{ exec_id: 'ok' }, { exec_id: 'bad' }]]);
+  // The other one goes on: the next line waits for that.
+  expect(any.json[0]).toMatchObject({
+    next_action: 'wait',
+    next_command: 'codex-remote exec wait --id ok --max-wait 50s',
+  });
   expect((await run(['exec', 'wait', 'ok', 'bad'])).status).toBe(1);
   const watched = await run(['exec', 'watch', 'ok', 'bad']);
   expect(watched.status).toBe(1);

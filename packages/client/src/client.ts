@@ -230,10 +230,11 @@ export class ControllerClient {
     yield* readRecords(response.body);
   }
 
+  /** Answered once all (or one) of them have ended, or after `maxWaitMs`; undefined: however long it takes. */
   async wait(
     ids: readonly string[],
     mode: 'all' | 'any',
-    maxWaitMs: number,
+    maxWaitMs: number | undefined,
     options: Options & { machine?: string | undefined } = {},
   ): Promise<WaitReply> {
     const { machine, ...rest } = options;

@@ -289,7 +289,7 @@ export class StandInController {
 
   async #wait(url: URL): Promise<unknown> {
     const jobs = url.searchParams.getAll('id').map((id) => this.#job(id));
-    const until = Date.now() + Number(url.searchParams.get('max_wait_ms'));
+    const until = Date.now() + Number(url.searchParams.get('max_wait_ms') ?? 3_600_000);
     const any = url.searchParams.get('mode') === 'any';
     const done = () => (any ? jobs.some(({ over }) => over) : jobs.every(({ over }) => over));
     while (!done() && Date.now() < until) {

@@ -1,5 +1,4 @@
-import { answerOf, oneLine, Resume } from '@codex-remote/client';
-import type { ExecView } from '@codex-remote/protocol/schema';
+import { type Answer, answerOf, oneLine, Resume, type WaitReply } from '@codex-remote/client';
 import type { Context } from '../../context.ts';
 import { exitCodes, exitOfMany } from '../../exit.ts';
 import type { Outcome } from '../../outcome.ts';
@@ -12,8 +11,14 @@ import { answerText } from './render.ts';
 import { shownAnswer } from './result.ts';
 import { allFlag, anyFlag } from './watch.ts';
 
-/** One request waits so long; then the next one does. */
-const oneWaitMs = 60_000;
+/** A controller that has not answered so long after `--max-wait` is not waited for. */
+const lateMs = 5_000;
+
+interface Wanted {
+  readonly ids: readonly string[];
+  readonly mode: 'all' | 'any';
+  readonly machine: string | undefined;
+}
 
 export const execWait = command({
   name: 'exec wait',
@@ -36,13 +41,17 @@ export const execWait = command({
   async run(values, context) {
     const ids = idsOf('exec wait', values.id);
     if (values.any && values.all) throw usage({ name: 'exec wait' }, '--any and --all exclude each other');
-    const mode = values.any ? 'any' : 'all';
-    const watchdog = new Watchdog({ readerGone: context.output.readerGone });
+    const wanted: Wanted = { ids, mode: values.any ? 'any' : 'all', machine: values.machine };
+    const maxWaitMs = values['max-wait'];
+    const watchdog = new Watchdog({
+      maxWaitMs: maxWaitMs === undefined ? undefined : maxWaitMs + lateMs,
+      readerGone: context.output.readerGone,
+    });
     try {
-      const views = await ended(context, ids, mode, values.machine, values['max-wait'], watchdog.signal);
-      return outcome(context, views, mode, values['tail-lines']);
+      const reply = await ended(context, wanted, maxWaitMs, watchdog.signal);
+      return outcome(context, wanted, reply, values['tail-lines']);
     } catch (error) {
-      if (error instanceof Detached) return detached(ids);
+      if (error instanceof Detached) return detached(wanted, error);
       throw error;
     } finally {
       watchdog.close();
@@ -50,66 +59,72 @@ export const execWait = command({
   },
 });
 
+/** One request, answered when there is something to say; another only when a controller went away under it. */
 async function ended(
   { client, clock }: Context,
-  ids: readonly string[],
-  mode: 'all' | 'any',
-  machine: string | undefined,
+  { ids, mode, machine }: Wanted,
   maxWaitMs: number | undefined,
   signal: AbortSignal,
-): Promise<ExecView[]> {
+): Promise<WaitReply> {
   const until = maxWaitMs === undefined ? Number.POSITIVE_INFINITY : clock.monotonic() + maxWaitMs;
   const resume = new Resume(clock, signal);
   for (;;) {
     try {
-      const left = Math.max(0, until - clock.monotonic());
-      const { execs, done } = await client.wait(ids, mode, Math.round(Math.min(oneWaitMs, left)), {
-        machine,
-        signal,
-      });
-      resume.received();
-      if (done || clock.monotonic() >= until) return execs;
+      const left = maxWaitMs === undefined ? undefined : Math.max(0, Math.round(until - clock.monotonic()));
+      return await client.wait(ids, mode, left, { machine, signal });
     } catch (error) {
       await resume.after(error);
     }
   }
 }
 
-function outcome(
-  context: Context,
-  views: readonly ExecView[],
-  mode: 'all' | 'any',
-  lines: number | undefined,
-): Outcome {
+function outcome(context: Context, wanted: Wanted, reply: WaitReply, lines: number | undefined): Outcome {
+  const views = reply.execs;
   const answers = views.map((view) => shownAnswer(context, view, lines));
   const human = () =>
     views
       .map((view, index) => answerText(view, answers[index] ?? answerOf(view, { now: 0, tails: 'none' })))
       .join('\n');
-  const exit = exitOfMany(views, mode);
+  const exit = exitOfMany(views, wanted.mode);
   if (answers.length === 1 && answers[0] !== undefined) return { value: answers[0], exit, human };
-  const waiting = answers.find(({ next_action }) => next_action !== 'done');
+  return { value: { ok: true, execs: answers, ...nextOfMany(wanted, reply, answers) }, exit, human };
+}
+
+/** The same wait again where it is not over; else the one for those that still go on. */
+function nextOfMany(
+  wanted: Wanted,
+  { done, execs }: WaitReply,
+  answers: readonly Answer[],
+): Pick<Answer, 'next_action' | 'next_command'> {
+  const going = execs.filter(({ state }) => state.status === 'queued' || state.status === 'running');
+  if (going.length > 0) {
+    const ids = (done ? going : execs).map(({ state }) => state.exec_id);
+    return { next_action: 'wait', next_command: `${waitLine({ ...wanted, ids })} --max-wait 50s` };
+  }
+  const other = answers.find(({ next_action }) => next_action !== 'done');
   return {
-    value: {
-      ok: true,
-      execs: answers,
-      next_action: waiting?.next_action ?? 'done',
-      ...(waiting === undefined ? {} : { next_command: waiting.next_command }),
-    },
-    exit,
-    human,
+    next_action: other?.next_action ?? 'done',
+    ...(other === undefined ? {} : { next_command: other.next_command }),
   };
 }
 
-function detached(ids: readonly string[]): Outcome {
-  const next_command = `codex-remote exec wait ${ids.map((id) => `--id ${id}`).join(' ')}`;
+function waitLine({ ids, mode, machine }: Wanted): string {
+  const words = ids.map((id) => `--id ${id}`);
+  if (machine !== undefined) words.push(`-m ${machine}`);
+  if (mode === 'any' && ids.length > 1) words.push('--any');
+  return `codex-remote exec wait ${words.join(' ')}`;
+}
+
+function detached(wanted: Wanted, { why }: Detached): Outcome {
+  const { ids } = wanted;
+  const next_command = waitLine(wanted);
   const value = {
     type: 'detached',
     ok: true,
     ...(ids.length === 1 ? { exec_id: ids[0] } : { exec_ids: ids }),
     next_action: 'wait',
     next_command,
-    detached_by: 'signal',
+    detached_by: why,
   };
   return { value, exit: exitCodes.unfinished, human: () => `it goes on; ${oneLine(next_command)}` };
 }
