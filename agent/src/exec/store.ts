@@ -151,8 +151,9 @@ export class ExecStore {
     const entry = this.#entries.get(id);
     const state = currentState(entry);
     if (tailBytes === 0) return { state };
-    const stdout = readTail(entry.folder.file('stdout'), tailBytes);
-    const stderr = readTail(entry.folder.file('stderr'), tailBytes);
+    const [stdout, stderr] = (['stdout', 'stderr'] as const).map((name) =>
+      readTail(entry.folder.file(name), tailBytes, entry.folder.released.of(name)),
+    );
     return { state, ...(stdout && { stdout_tail: stdout }), ...(stderr && { stderr_tail: stderr }) };
   }
 

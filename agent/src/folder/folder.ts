@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { appendLine, type Journal, readJournal } from './journal.ts';
 import { type ExitRecord, parseRecord, recordBytes } from './record.ts';
+import { Released } from './released.ts';
 import type { JournalLine } from './stored.ts';
 
 /** Everything the folder of one exec says, at one moment. */
@@ -26,14 +27,17 @@ export interface FolderSnapshot {
  *   exit      the shim's record
  *   shim      what its shells said
  *   stdout stderr times script
+ *   released  how many of the oldest bytes of the logs are gone
  */
 export class ExecFolder {
   readonly id: string;
   readonly path: string;
+  readonly released: Released;
 
   constructor(execs: string, id: string) {
     this.id = id;
     this.path = join(execs, id);
+    this.released = new Released(join(this.path, 'released'));
   }
 
   file(name: string): string {

@@ -31,7 +31,7 @@ const pollMs = 1_000;
  */
 export async function readLogs(options: ReadLogsOptions): Promise<void> {
   const { source, select, sink } = options;
-  const readers = openReaders(source.folder, select);
+  const readers = await openReaders(source.folder, select);
   const wake = new Wake(options);
   try {
     await sink.write(Buffer.concat(readers.map((reader) => reader.beginning())));
@@ -71,7 +71,7 @@ function sendEnd(sink: RecordSink, ended: ExecState | null): Promise<void> {
   return sink.write(encodeRecord({ kind: 'event', value: { ended } }));
 }
 
-function openReaders(folder: ExecFolder, select: LogSelection): StreamReader[] {
+async function openReaders(folder: ExecFolder, select: LogSelection): Promise<StreamReader[]> {
   const inodes = folder.journal()?.identity?.log_inodes;
   const readers: StreamReader[] = [];
   try {
@@ -84,7 +84,7 @@ function openReaders(folder: ExecFolder, select: LogSelection): StreamReader[] {
         ...(select.since_ms !== undefined && { sinceMs: select.since_ms }),
         ...(select.until_ms !== undefined && { untilMs: select.until_ms }),
       };
-      readers.push(new StreamReader(folder, name, selection, inodes?.[name]));
+      readers.push(await StreamReader.open(folder, name, selection, inodes?.[name]));
     }
     return readers;
   } catch (error) {

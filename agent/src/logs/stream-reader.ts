@@ -9,9 +9,10 @@ import {
   writeRecordHeader,
 } from '@codex-remote/protocol/wire';
 import type { ExecFolder } from '../folder/folder.ts';
+import type { LogName } from '../folder/released.ts';
 import { openLog } from './log-file.ts';
-import { lineStart, tailLinesStart } from './tail.ts';
-import { offsetAtTime, TimeSamples } from './time-samples.ts';
+import { type LogRange, rangeOf, type StreamSelection } from './range.ts';
+import { TimeSamples } from './time-samples.ts';
 
 /** Where records go: a channel, or what a test puts in its place. Waiting for the promises is the back-pressure. */
 export interface RecordSink {
@@ -19,46 +20,49 @@ export interface RecordSink {
   writeFrame(frame: Uint8Array): Promise<void>;
 }
 
-/** Which part of one stream. Times first, then the tail within them. */
-export interface StreamSelection {
-  readonly from?: number;
-  readonly tailLines?: number;
-  readonly tailBytes?: number;
-  readonly sinceMs?: number;
-  readonly untilMs?: number;
-}
-
 /** Read by one trip to the thread pool. */
 const framesPerRead = 4;
 
 /** Sends one log of one exec from a position on. Holds a descriptor: the owner closes it. */
 export class StreamReader {
+  readonly #folder: ExecFolder;
+  readonly #name: LogName;
   readonly #stream: number;
   readonly #fd: number;
   readonly #samples: TimeSamples;
   /** Not beyond this, when there is a limit. */
   readonly #end: number;
   #position: number;
-  /** Everything before this has been dated. */
-  #dated = 0;
+  /** Everything before this has been dated, or is not sent. */
+  #dated: number;
   #truncated = false;
 
+  private constructor(folder: ExecFolder, name: LogName, fd: number, range: LogRange) {
+    this.#folder = folder;
+    this.#name = name;
+    this.#stream = streamId[name];
+    this.#fd = fd;
+    this.#position = range.from;
+    this.#dated = range.from;
+    this.#end = range.end;
+    this.#samples = new TimeSamples(folder.path, this.#stream);
+    this.#samples.seekBehind((sample) => sample.offset <= range.from);
+  }
+
   /** Throws `log_gone`, `log_type`, `fds_exhausted`. `inode`: of the file that was made for the exec. */
-  constructor(
+  static async open(
     folder: ExecFolder,
-    name: 'stdout' | 'stderr',
+    name: LogName,
     select: StreamSelection,
     inode: number | undefined,
-  ) {
-    this.#stream = streamId[name];
-    this.#fd = openLog(folder.file(name), inode);
-    this.#samples = new TimeSamples(folder.path, this.#stream);
+  ): Promise<StreamReader> {
+    const fd = openLog(folder.file(name), inode);
     try {
-      const range = rangeOf(this.#fd, folder.path, this.#stream, select);
-      this.#position = range.from;
-      this.#end = range.end;
+      const floor = folder.released.of(name);
+      const log = { fd, folder: folder.path, stream: streamId[name], floor };
+      return new StreamReader(folder, name, fd, await rangeOf(log, select));
     } catch (error) {
-      this.close();
+      closeSync(fd);
       throw error;
     }
   }
@@ -75,32 +79,28 @@ export class StreamReader {
 
   /**
    * Sends the next piece, of at most `budget` payload bytes; returns how many were sent. 0: nothing more is there now.
-   * Rejects with what the sink rejects with.
+   * What is gone is sent as a gap. Rejects with what the sink rejects with.
    */
   async send(sink: RecordSink, budget: number): Promise<number> {
-    const { size, mtimeMs } = fstatSync(this.#fd);
-    const end = Math.min(size, this.#end);
-    if (size < this.#position) return this.#sendTruncated(sink);
-    const wanted = Math.min(end - this.#position, budget, framesPerRead * maxRecordPayloadBytes);
-    if (wanted <= 0) return 0;
-    const frames = framesFor(wanted);
-    const payload = frames.map((frame) => frame.subarray(frameHeaderBytes + recordHeaderBytes));
-    const read = await readAt(this.#fd, payload, this.#position);
-    const start = this.#position;
-    this.#position += read;
-    const times = this.#timesUpTo(this.#position, this.#position === size ? mtimeMs : undefined);
-    if (times) await sink.write(times);
-    let left = read;
-    let offset = start;
-    for (const frame of frames) {
-      const length = Math.min(left, frame.byteLength - frameHeaderBytes - recordHeaderBytes);
-      if (length <= 0) break;
-      writeRecordHeader(frame, frameHeaderBytes, recordKind.data, this.#stream, length, offset);
-      await sink.writeFrame(frame.subarray(0, frameHeaderBytes + recordHeaderBytes + length));
-      offset += length;
-      left -= length;
+    for (;;) {
+      await this.#sendReleased(sink);
+      const { size, mtimeMs } = fstatSync(this.#fd);
+      const end = Math.min(size, this.#end);
+      if (size < this.#position) return this.#sendTruncated(sink);
+      const wanted = Math.min(end - this.#position, budget, framesPerRead * maxRecordPayloadBytes);
+      if (wanted <= 0) return 0;
+      const frames = framesFor(wanted);
+      const payload = frames.map((frame) => frame.subarray(frameHeaderBytes + recordHeaderBytes));
+      const read = await readAt(this.#fd, payload, this.#position);
+      // Released meanwhile: what was read may be the zeros of a hole.
+      if (this.#released > this.#position) continue;
+      const start = this.#position;
+      this.#position += read;
+      const times = this.#timesUpTo(this.#position, this.#position === size ? mtimeMs : undefined);
+      if (times) await sink.write(times);
+      await this.#sendFrames(sink, frames, start, read);
+      return read;
     }
-    return read;
   }
 
   /** There is more by now, or the file has shrunk. */
@@ -112,6 +112,37 @@ export class StreamReader {
   close(): void {
     closeSync(this.#fd);
     this.#samples.close();
+  }
+
+  /** Everything before it is gone, as far as it was asked for. */
+  get #released(): number {
+    return Math.min(this.#folder.released.of(this.#name), this.#end);
+  }
+
+  async #sendReleased(sink: RecordSink): Promise<void> {
+    const offset = this.#position;
+    const missing = this.#released - offset;
+    if (missing <= 0) return;
+    this.#position += missing;
+    await sink.write(encodeRecord({ kind: 'gap', stream: this.#stream, offset, missing }));
+  }
+
+  /** The records in `frames`, of `bytes` payload bytes in all, that begin at `offset`. */
+  async #sendFrames(
+    sink: RecordSink,
+    frames: readonly Uint8Array[],
+    offset: number,
+    bytes: number,
+  ): Promise<void> {
+    const header = frameHeaderBytes + recordHeaderBytes;
+    for (let sent = 0, i = 0; sent < bytes; i++) {
+      const frame = frames[i];
+      if (!frame) break;
+      const length = Math.min(bytes - sent, frame.byteLength - header);
+      writeRecordHeader(frame, frameHeaderBytes, recordKind.data, this.#stream, length, offset + sent);
+      await sink.writeFrame(frame.subarray(0, header + length));
+      sent += length;
+    }
   }
 
   /**
@@ -141,30 +172,6 @@ export class StreamReader {
     await sink.write(encodeRecord({ kind: 'gap', stream: this.#stream, offset: this.#position, missing: 0 }));
     return 0;
   }
-}
-
-function rangeOf(
-  fd: number,
-  folder: string,
-  stream: number,
-  select: StreamSelection,
-): { from: number; end: number } {
-  const { size, mtimeMs } = fstatSync(fd);
-  const { sinceMs, untilMs } = select;
-  // A line is dated by its end: it belongs to the window when its end does.
-  const limited = untilMs !== undefined && untilMs <= mtimeMs;
-  const end = limited ? lineStart(fd, offsetAtTime(folder, stream, untilMs)) : Number.POSITIVE_INFINITY;
-  const first =
-    sinceMs === undefined
-      ? 0
-      : sinceMs > mtimeMs
-        ? size
-        : lineStart(fd, offsetAtTime(folder, stream, sinceMs));
-  const last = Math.min(size, end);
-  let from = select.from ?? 0;
-  if (select.tailLines !== undefined) from = tailLinesStart(fd, select.tailLines, last);
-  if (select.tailBytes !== undefined) from = Math.max(0, last - select.tailBytes);
-  return { from: Math.max(from, first), end };
 }
 
 function framesFor(bytes: number): Uint8Array[] {

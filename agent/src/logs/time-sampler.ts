@@ -1,13 +1,15 @@
-import { appendFileSync, statSync } from 'node:fs';
+import { appendFileSync, statSync, truncateSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Clock, streamId, type Timer } from '@codex-remote/protocol/wire';
-import { encodeSample } from './time-samples.ts';
+import { encodeSample, sampleBytes, type TimeSample } from './time-samples.ts';
 
 /** Shortest time between two samples of a stream: the resolution of `ts`. */
 const sampleMs = 100;
 /** After so many samples (ten minutes of output without a pause) the resolution becomes a second. */
 const fineSamples = 6_000;
 const coarseSampleMs = 1_000;
+/** After so many samples the other stream's last one is written again: a search never crosses more to find one. */
+const repeatSamples = 512;
 
 /** Notes, while the agent watches, how far each log had come at what time. Its owner closes it. */
 export class TimeSampler {
@@ -57,23 +59,36 @@ export class TimeSampler {
     const epochMs = this.#clock.wall();
     if (size <= watched.offset) return;
     watched.offset = size;
-    this.#written++;
+    watched.last = { stream: streamId[stream], offset: size, epochMs };
+    const other = this.#streams[stream === 'stdout' ? 'stderr' : 'stdout'].last;
+    this.#append(watched.last);
+    if (other && this.#written % repeatSamples === 0) this.#append(other);
+  }
+
+  #append(sample: TimeSample): void {
+    const path = join(this.#folder, 'times');
     try {
-      appendFileSync(
-        join(this.#folder, 'times'),
-        encodeSample({ stream: streamId[stream], offset: size, epochMs }),
-        {
-          mode: 0o600,
-        },
-      );
+      appendFileSync(path, encodeSample(sample), { mode: 0o600 });
+      this.#written++;
     } catch {
-      // A full disk: lines are dated by a later sample.
+      // A full disk: lines are dated by a later sample, which begins where a whole one ends.
+      this.#dropTorn(path);
+    }
+  }
+
+  #dropTorn(path: string): void {
+    try {
+      const { size } = statSync(path);
+      truncateSync(path, size - (size % sampleBytes));
+    } catch {
+      // There is none.
     }
   }
 }
 
 class Watched {
   offset = 0;
+  last: TimeSample | undefined;
   touched = false;
   /** Runs between two samples. */
   pause: Timer | undefined;

@@ -1,4 +1,4 @@
-import { closeSync, openSync, readSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { join } from 'node:path';
 
 /** Everything of the stream before `offset` had been written by `epochMs`. */
@@ -9,7 +9,7 @@ export interface TimeSample {
 }
 
 /** In the file `times`, in the order of writing: stream f64, offset f64, epoch ms f64, big endian. */
-const sampleBytes = 24;
+export const sampleBytes = 24;
 
 export function encodeSample(sample: TimeSample): Uint8Array {
   const view = new DataView(new ArrayBuffer(sampleBytes));
@@ -20,6 +20,8 @@ export function encodeSample(sample: TimeSample): Uint8Array {
 }
 
 const chunkSamples = 1024;
+/** Read by one look of the binary search: a stream's next sample is most often among so many. */
+const probeSamples = 64;
 
 /**
  * Reads the samples of one stream as they are appended, in offset order: each call of `next` gives the next one there is
@@ -43,23 +45,69 @@ export class TimeSamples {
   next(): TimeSample | undefined {
     for (;;) {
       if (this.#at + sampleBytes > this.#have && !this.#read()) return undefined;
-      const at = this.#at;
+      const sample = this.#sampleAt(this.#block, this.#at);
       this.#at += sampleBytes;
-      const sample = {
-        stream: this.#block.getFloat64(at),
-        offset: this.#block.getFloat64(at + 8),
-        epochMs: this.#block.getFloat64(at + 16),
-      };
-      const valid = Number.isSafeInteger(sample.offset) && Number.isFinite(sample.epochMs);
-      if (!valid || sample.stream !== this.#stream || sample.offset <= this.#lastOffset) continue;
+      if (!sample || sample.offset <= this.#lastOffset) continue;
       this.#lastOffset = sample.offset;
       return sample;
     }
   }
 
+  /**
+   * The last sample for which `isBefore` holds, or undefined; `next` goes on behind it. `isBefore` holds for the first
+   * samples of the stream up to a place and for none after it. A binary search: weeks of samples take a few reads.
+   */
+  seekBehind(isBefore: (sample: TimeSample) => boolean): TimeSample | undefined {
+    this.#fd ??= openIfThere(this.#path);
+    const fd = this.#fd;
+    if (fd === undefined) return undefined;
+    let low = 0;
+    let high = Math.floor(fstatSync(fd).size / sampleBytes);
+    let last: TimeSample | undefined;
+    while (low < high) {
+      const middle = Math.floor((low + high) / 2);
+      const found = this.#firstOf(fd, middle, high);
+      if (found && isBefore(found.sample)) {
+        last = found.sample;
+        low = found.index + 1;
+      } else {
+        high = middle;
+      }
+    }
+    this.#position = low * sampleBytes;
+    this.#have = 0;
+    this.#at = 0;
+    this.#lastOffset = last?.offset ?? -1;
+    return last;
+  }
+
   close(): void {
     if (this.#fd !== undefined) closeSync(this.#fd);
     this.#fd = undefined;
+  }
+
+  /** The stream's first sample with an index from `index` to before `end`. */
+  #firstOf(fd: number, index: number, end: number): { index: number; sample: TimeSample } | undefined {
+    for (let at = index; at < end; ) {
+      const wanted = Math.min(probeSamples, end - at) * sampleBytes;
+      const read = readSync(fd, this.#block, 0, wanted, at * sampleBytes);
+      for (let byte = 0; byte + sampleBytes <= read; byte += sampleBytes) {
+        const sample = this.#sampleAt(this.#block, byte);
+        if (sample) return { index: at + byte / sampleBytes, sample };
+      }
+      if (read < wanted) return undefined;
+      at += probeSamples;
+    }
+    return undefined;
+  }
+
+  /** Undefined for another stream's and for what is not ours. */
+  #sampleAt(block: DataView, at: number): TimeSample | undefined {
+    const stream = block.getFloat64(at);
+    const offset = block.getFloat64(at + 8);
+    const epochMs = block.getFloat64(at + 16);
+    const valid = stream === this.#stream && Number.isSafeInteger(offset) && Number.isFinite(epochMs);
+    return valid ? { stream, offset, epochMs } : undefined;
   }
 
   /** False when there is no further whole sample: a torn one at the end is read again when it has grown. */
@@ -89,12 +137,8 @@ function openIfThere(path: string): number | undefined {
  */
 export function offsetAtTime(folder: string, stream: number, epochMs: number): number {
   const samples = new TimeSamples(folder, stream);
-  let offset = 0;
   try {
-    for (let sample = samples.next(); sample; sample = samples.next()) {
-      if (sample.epochMs < epochMs) offset = sample.offset;
-    }
-    return offset;
+    return samples.seekBehind((sample) => sample.epochMs < epochMs)?.offset ?? 0;
   } finally {
     samples.close();
   }

@@ -15,12 +15,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { systemClock } from '@codex-remote/platform';
 import type { ExecEnded, LogSelection } from '@codex-remote/protocol/schema';
-import { type ExecRecord, frameHeaderBytes, RecordParser, streamId } from '@codex-remote/protocol/wire';
+import { streamId } from '@codex-remote/protocol/wire';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { ExecFolder } from '../../src/folder/folder.ts';
 import { readLogs } from '../../src/logs/read-logs.ts';
-import type { RecordSink } from '../../src/logs/stream-reader.ts';
 import { encodeSample } from '../../src/logs/time-samples.ts';
+import { Collected } from '../support/collected.ts';
 import { waitFor } from '../support/wait-for.ts';
 
 let dir = '';
@@ -43,49 +43,6 @@ const verdict = { status: 'lost', exec_id: 'job', reason: 'reboot' } as ExecEnde
 function finish(): void {
   ended = verdict;
   end.resolve(verdict);
-}
-
-/** Takes records as a channel would; `stalled` holds every write back until it is released. */
-class Collected implements RecordSink {
-  readonly records: ExecRecord[] = [];
-  readonly gone = Promise.withResolvers<void>();
-  gate: Promise<void> | undefined;
-  writes = 0;
-  readonly #parser = new RecordParser();
-
-  async write(bytes: Uint8Array): Promise<void> {
-    this.writes++;
-    // Records are views into what was pushed, which the reader may use again.
-    this.records.push(...this.#parser.push(bytes.slice()));
-    await this.gate;
-  }
-
-  writeFrame(frame: Uint8Array): Promise<void> {
-    return this.write(frame.subarray(frameHeaderBytes));
-  }
-
-  text(stream: 'stdout' | 'stderr' = 'stdout'): string {
-    return this.bytes(stream).toString('latin1');
-  }
-
-  bytes(stream: 'stdout' | 'stderr' = 'stdout'): Buffer {
-    return Buffer.concat(this.data(stream).map((record) => record.bytes));
-  }
-
-  data(stream: 'stdout' | 'stderr') {
-    return this.records.flatMap((record) =>
-      record.kind === 'data' && record.stream === streamId[stream] ? [record] : [],
-    );
-  }
-
-  /** Offsets follow each other without a gap or a double. */
-  expectWhole(stream: 'stdout' | 'stderr', from: number): void {
-    let at = from;
-    for (const record of this.data(stream)) {
-      expect(record.offset).toBe(at);
-      at += record.bytes.byteLength;
-    }
-  }
 }
 
 function read(
