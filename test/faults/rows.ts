@@ -250,8 +250,7 @@ export const rows: readonly Row[] = [
   {
     row: 51,
     fault: 'machine away longer than retention',
-    sees: 'its ends are still reported when it returns',
-    pending: true,
+    sees: 'its ends, codes and logs are there when it returns; their age counts from then',
   },
   {
     row: 52,

@@ -20,8 +20,11 @@ export function adoptAll(execs: string, machine: Machine, adopters: Adopters): v
     const folder = new ExecFolder(execs, id);
     const journal = folder.journal();
     if (journal?.end) {
-      const { end: state, acknowledged } = journal;
-      adopters.entries.add({ folder, state, supervisor: undefined, acknowledged });
+      const { end: state, acknowledged, acknowledgedMs } = journal;
+      adopters.entries.add({
+        ...{ folder, state, supervisor: undefined, acknowledged },
+        ...(acknowledgedMs !== undefined && { acknowledgedMs }),
+      });
     } else {
       adopt(folder, machine, adopters);
     }

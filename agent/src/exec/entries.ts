@@ -12,6 +12,8 @@ export interface Entry {
   state: ExecState;
   supervisor: Supervisor | undefined;
   acknowledged: boolean;
+  /** Epoch ms; unknown of what an older agent noted. */
+  acknowledgedMs?: number;
 }
 
 /** What is kept in memory of the folders, and who hears of its changes. */

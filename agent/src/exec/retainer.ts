@@ -43,7 +43,9 @@ export class Retainer {
     const ended = this.#entries.all().flatMap((entry) => {
       if (!entry.acknowledged || !isEnded(entry.state)) return [];
       const { exec_id: id, stdout_bytes, stderr_bytes, ended_at } = entry.state;
-      return [{ id, endedMs: ended_at ? Date.parse(ended_at) : 0, bytes: stdout_bytes + stderr_bytes }];
+      const endedMs = ended_at ? Date.parse(ended_at) : 0;
+      const acknowledgedMs = entry.acknowledgedMs ?? endedMs;
+      return [{ id, endedMs, acknowledgedMs, bytes: stdout_bytes + stderr_bytes }];
     });
     const over = overRetention(ended, this.#limits, this.#clock.wall());
     const states = over.flatMap((id) => {

@@ -15,6 +15,8 @@ export const defaultRetention: RetentionLimits = Object.freeze({
 export interface EndedExec {
   readonly id: string;
   readonly endedMs: number;
+  /** When the controller learned of the end: after a long absence its age counts from there. */
+  readonly acknowledgedMs: number;
   readonly bytes: number;
 }
 
@@ -26,7 +28,9 @@ export function overRetention(ended: readonly EndedExec[], limits: RetentionLimi
     .filter((exec, index) => {
       total += exec.bytes;
       return (
-        index >= limits.maxCount || nowMs - exec.endedMs > limits.maxAgeMs || total > limits.maxTotalBytes
+        index >= limits.maxCount ||
+        nowMs - Math.max(exec.endedMs, exec.acknowledgedMs) > limits.maxAgeMs ||
+        total > limits.maxTotalBytes
       );
     })
     .map((exec) => exec.id);

@@ -63,6 +63,7 @@ const defaultSpares = 3;
 export class ExecStore {
   readonly environment: EnvironmentSource;
   readonly #staging: string;
+  readonly #clock: Clock;
   readonly #gate: Gate;
   readonly #supply: ShimSupply;
   readonly #tombstones: Tombstones;
@@ -76,6 +77,7 @@ export class ExecStore {
   constructor(options: ExecStoreOptions) {
     const { home } = options;
     const clock = options.clock ?? systemClock;
+    this.#clock = clock;
     const table = options.table ?? new ProcessTable();
     const tools = options.tools ?? findTools(options.shim);
     const machine: Machine = {
@@ -206,7 +208,8 @@ export class ExecStore {
       }
       entry.acknowledged = true;
       failpoint('agent.acknowledged.before');
-      entry.folder.note({ acknowledged: true });
+      entry.acknowledgedMs = this.#clock.wall();
+      entry.folder.note({ acknowledged: true, acknowledged_ms: entry.acknowledgedMs });
       failpoint('agent.acknowledged.after');
     }
     this.#retainer.soon();

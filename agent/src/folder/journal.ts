@@ -18,6 +18,7 @@ export interface Journal {
   /** The verdict: the first one stands. */
   readonly end?: ExecEnded;
   readonly acknowledged: boolean;
+  readonly acknowledgedMs?: number;
 }
 
 /** A newline on both sides: a torn line before it spoils nothing. */
@@ -61,6 +62,7 @@ export function foldJournal(text: string): Journal {
       ...(said.orphaned && { orphaned: true }),
       ...(end && !journal.end && { end }),
       ...(said.acknowledged && { acknowledged: true }),
+      ...(said.acknowledged_ms !== undefined && { acknowledgedMs: said.acknowledged_ms }),
     };
   }
   return journal;

@@ -56,7 +56,7 @@ export type CancelIntent = z.infer<typeof cancelIntent>;
 /** The verdict, once there is one: it never changes. */
 export const storedEnd = execState.refine(isEnded);
 
-/** One line of the journal: exactly one of these. */
+/** One line of the journal: exactly one of these, with what belongs to it. */
 export const journalLine = z.object({
   spec: storedSpec.optional(),
   identity: storedIdentity.optional(),
@@ -65,6 +65,7 @@ export const journalLine = z.object({
   orphaned: z.literal(true).optional(),
   end: storedEnd.optional(),
   acknowledged: z.literal(true).optional(),
+  acknowledged_ms: z.number().optional(),
 });
 export type JournalLine = z.input<typeof journalLine>;
 

@@ -1,6 +1,7 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
+import { systemClock } from '@codex-remote/platform';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { overRetention } from '../../src/exec/retention.ts';
 import { Tombstones } from '../../src/exec/tombstones.ts';
@@ -11,9 +12,9 @@ const unlimited = { maxCount: 1e9, maxAgeMs: 1e15, maxTotalBytes: 1e15 };
 
 describe('overRetention', () => {
   const ended = [
-    { id: 'old', endedMs: 1_000, bytes: 10 },
-    { id: 'new', endedMs: 3_000, bytes: 10 },
-    { id: 'mid', endedMs: 2_000, bytes: 10 },
+    { id: 'old', endedMs: 1_000, acknowledgedMs: 1_000, bytes: 10 },
+    { id: 'new', endedMs: 3_000, acknowledgedMs: 3_000, bytes: 10 },
+    { id: 'mid', endedMs: 2_000, acknowledgedMs: 2_000, bytes: 10 },
   ];
   it.each([
     ['count', { ...unlimited, maxCount: 2 }, ['old']],
@@ -22,6 +23,13 @@ describe('overRetention', () => {
     ['nothing', unlimited, []],
   ])('takes the oldest over the limit of %s', (_what, limits, expected) => {
     expect(overRetention(ended, limits, 4_000)).toEqual(expected);
+  });
+
+  it('counts the age of what was acknowledged late from then on', () => {
+    const late = { id: 'late', endedMs: 1_000, acknowledgedMs: 3_500, bytes: 10 };
+    const limits = { ...unlimited, maxAgeMs: 1_500 };
+    expect(overRetention([late], limits, 4_000)).toEqual([]);
+    expect(overRetention([late], limits, 5_001)).toEqual(['late']);
   });
 });
 
@@ -55,6 +63,38 @@ describe('a store with room for one exec', () => {
       code: 'conflict',
     });
     expect(lab.store.unacknowledgedIds().sort()).toEqual([running, unacknowledged].sort());
+  });
+
+  it('serves what ended while the machine was away for longer, and counts its age from the acknowledgement [row 51]', async () => {
+    const dayMs = 24 * 3600 * 1000;
+    let aheadMs = 0;
+    const clock = { ...systemClock, wall: () => systemClock.wall() + aheadMs };
+    const onDay = (day: number): void => {
+      aheadMs = day * dayMs;
+      lab.reopen();
+    };
+    lab = new StoreLab({ clock, retention: { ...unlimited, maxAgeMs: 14 * dayMs } });
+    const away = (await lab.run('echo kept; exit 6')).exec_id;
+    const early = (await lab.run('true')).exec_id;
+    const late = (await lab.run('true')).exec_id;
+    const isThere = (id: string) => existsSync(join(lab.home, 'execs', id));
+    lab.store.acknowledge([early]);
+    onDay(28);
+    // One round takes what is to go: what it leaves, it leaves for good.
+    await waitFor('the acknowledged one to go', () => !isThere(early));
+    expect(lab.store.unacknowledgedIds().sort()).toEqual([away, late].sort());
+    expect(lab.store.report(away, 100)).toMatchObject({
+      state: { status: 'finished', exit_code: 6 },
+      stdout_tail: { from: 0, bytes: new Uint8Array(Buffer.from('kept\n')) },
+    });
+    lab.store.acknowledge([late]);
+    onDay(30);
+    lab.store.acknowledge([away]);
+    onDay(43);
+    await waitFor('the one acknowledged on day 28 to go', () => !isThere(late));
+    expect(isThere(away)).toBe(true);
+    onDay(45);
+    await waitFor('the one acknowledged on day 30 to go', () => !isThere(away));
   });
 
   it('keeps everything while tombstones cannot be written, and goes on once they can', async () => {

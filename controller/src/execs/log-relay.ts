@@ -27,8 +27,9 @@ export interface Relayed {
 
 /**
  * Carries an exec's log records from its machine to a reader. Reading is by position, so a connection that breaks is
- * resumed on the next one where it stopped: the reader sees neither gap nor double. Throws `connection_reset` when the machine did not come back in time, and what the
- * machine answered.
+ * resumed on the next one where it stopped: the reader sees neither gap nor double. What a machine says is untrusted: records
+ * that are none, or that do not follow each other, end its session. Throws `protocol_error` for those, `connection_reset` when
+ * the machine did not come back in time, and what the machine answered.
  */
 export async function relayLogs(options: RelayOptions): Promise<Relayed> {
   const { link, execId, resumeWaitMs, signal } = options;
@@ -45,20 +46,24 @@ export async function relayLogs(options: RelayOptions): Promise<Relayed> {
     const channel = session.open('exec.logs', { exec_id: execId, select: position.selection() });
     const withdraw = (): void => channel.reset(new RemoteError('cancelled', 'the reader went away'));
     signal.addEventListener('abort', withdraw);
+    let broken = false;
     try {
       for (;;) {
         const item = await channel.receive();
         if (!item)
           throw new RemoteError('stream_cut', `the log stream of ${execId} ended without its last record`);
+        broken = true;
         if (item.kind !== 'data') throw new RemoteError('protocol_error', 'a log stream carries data only');
         const { records, end } = position.advance(item.bytes);
+        broken = false;
         if (records.byteLength > 0) await options.write(records);
         if (end) return { ended: end.state, complete: !position.cutByLimit };
       }
     } catch (error) {
       const failure = RemoteError.from(error);
       channel.reset(failure);
-      if (signal.aborted || !session.ended) throw failure;
+      if (broken) session.end(failure);
+      if (broken || signal.aborted || !session.ended) throw failure;
       waitMs = link.patience(resumeWaitMs);
     } finally {
       signal.removeEventListener('abort', withdraw);
@@ -110,16 +115,36 @@ class LogPosition {
         return { records: bytes.subarray(0, passed), end: { state: endOf(record.value) } };
       }
       if (record.kind === 'data') {
-        this.#next.set(record.stream, record.offset + record.bytes.byteLength);
+        this.#move(record.stream, record.offset, record.bytes.byteLength);
         this.#bytes += record.bytes.byteLength;
         passed += recordHeaderBytes + record.bytes.byteLength;
       } else {
-        if (record.kind === 'gap') this.#next.set(record.stream, record.offset + record.missing);
+        if (record.kind === 'gap') this.#move(record.stream, record.offset, record.missing);
         passed += recordHeaderBytes + 8;
       }
     }
     this.#rest = bytes.subarray(passed);
     return { records: bytes.subarray(0, passed) };
+  }
+
+  /** A stream goes on where it was left, and begins where it was asked for: an offset of the past or the future is a lie. */
+  #move(stream: number, offset: number, length: number): void {
+    const name = this.#select.streams.find((each) => streamId[each] === stream);
+    if (name === undefined) throw new RemoteError('protocol_error', `stream ${stream} was not asked for`);
+    const due = this.#next.get(stream) ?? this.#begin(name);
+    if (due !== undefined && offset !== due)
+      throw new RemoteError('protocol_error', `${name} goes on at ${offset} in place of ${due}`, {
+        facts: { field: 'offset', value: offset },
+      });
+    if (offset + length > Number.MAX_SAFE_INTEGER)
+      throw new RemoteError('protocol_error', `${name} ends beyond 2^53`);
+    this.#next.set(stream, offset + length);
+  }
+
+  /** Undefined where only the machine knows: tails, times, and what retention of logs left. */
+  #begin(name: 'stdout' | 'stderr'): number | undefined {
+    const { from, since_ms } = this.#select;
+    return since_ms === undefined ? from?.[name] : undefined;
   }
 }
 

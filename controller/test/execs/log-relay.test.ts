@@ -139,6 +139,42 @@ describe('relayLogs', () => {
     });
   });
 
+  test.each<[string, LogSelection['from'], readonly number[]]>([
+    ['a first record ahead of where it was asked for', { stdout: 100 }, [200]],
+    ['one far in the future', undefined, [0, 2 ** 52]],
+    ['one of the past', undefined, [0, 100, 0]],
+    ['bytes behind 2^53', undefined, [Number.MAX_SAFE_INTEGER - 1]],
+    ['a stream that nobody asked for', undefined, [-1]],
+  ])(
+    '%s ends the session of that machine with protocol_error, and no other [row 60]',
+    async (_what, from, offsets) => {
+      const { agentEnd, controllerEnd } = pipe();
+      const agent = new Session({
+        transport: agentEnd,
+        side: 'agent',
+        clock: systemClock,
+        accept: async (channel) => {
+          for (const offset of offsets) {
+            const stream = offset < 0 ? streamId.stderr : streamId.stdout;
+            const bytes = new Uint8Array(100);
+            await channel.write(encodeRecord({ kind: 'data', stream, offset: Math.max(0, offset), bytes }));
+          }
+        },
+      });
+      const session = new Session({ transport: controllerEnd, side: 'controller', clock: systemClock });
+      const link = new MachineLink('box', systemClock);
+      link.attach(session, info);
+      const other = machine([], 1000);
+      await expect(
+        read(link, { streams: ['stdout'], follow: true, ...(from ? { from } : {}) }),
+      ).rejects.toMatchObject({ code: 'protocol_error' });
+      expect(session.ended?.code).toBe('protocol_error');
+      expect((await agent.closed).code).toBe('protocol_error');
+      expect((await read(other.link, { streams: ['stdout'], follow: true })).bytes.equals(output)).toBe(true);
+      other.stop();
+    },
+  );
+
   test('what the machine answers to the one request is passed on and not tried again', async () => {
     const { agentEnd, controllerEnd } = pipe();
     let asked = 0;
