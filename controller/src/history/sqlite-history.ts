@@ -4,6 +4,7 @@ import { failpoint } from '@codex-remote/platform';
 import { type ExecReport, execState, isEnded } from '@codex-remote/protocol/schema';
 import type { Clock, Timer } from '@codex-remote/protocol/wire';
 import type { History, HistoryEntry, HistoryFilter } from './history.ts';
+import { WalSync } from './wal-sync.ts';
 
 const schema = `
   CREATE TABLE IF NOT EXISTS exec (
@@ -39,18 +40,22 @@ interface Pending {
   readonly report: ExecReport;
 }
 
-/**
- * Reports wait so long for company: a commit is an fsync that holds up everything else in this process, and a short exec
- * is reported three times. Nothing is promised before it: an end is acknowledged after the commit.
- */
+/** Reports wait so long for company: a short exec is reported more than once. Nothing is promised before the commit is on disk. */
 const flushMs = 25;
 
-/** The embedded history: SQLite in WAL mode, fsynced at every commit (an acknowledged end is the agent's leave to forget). */
+/**
+ * The embedded history: SQLite in WAL mode. With `synchronous = NORMAL` a commit is in the log but not yet on the disk, so
+ * that it does not hold up everything else in this process; `record` resolves when the log has been synced behind it (an
+ * acknowledged end is the agent's leave to forget). SQLite itself syncs the log before it moves it into the database
+ * (https://sqlite.org/pragma.html#pragma_synchronous: WAL mode is always consistent with NORMAL).
+ */
 export class SqliteHistory implements History {
   readonly #db: DatabaseSync;
   readonly #clock: Clock;
   readonly #upsert: StatementSync;
   readonly #get: StatementSync;
+  /** Absent for a database in memory. */
+  readonly #wal: WalSync | undefined;
   /** The last report of each exec that is not committed yet, by id and machine. */
   readonly #pending = new Map<string, Pending>();
   #flush: { readonly done: Promise<void>; readonly timer: Timer } | undefined;
@@ -59,8 +64,9 @@ export class SqliteHistory implements History {
     this.#db = new DatabaseSync(path);
     if (path !== ':memory:') chmodSync(path, 0o600);
     this.#clock = clock;
-    this.#db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 2000;');
+    this.#db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA busy_timeout = 2000;');
     this.#db.exec(schema);
+    this.#wal = path === ':memory:' ? undefined : new WalSync(`${path}-wal`);
     this.#upsert = this.#db.prepare(upsert);
     this.#get = this.#db.prepare('SELECT * FROM exec WHERE exec_id = ? AND machine = ?');
   }
@@ -140,6 +146,7 @@ export class SqliteHistory implements History {
   close(): void {
     this.#flush?.timer.cancel();
     this.#write();
+    this.#wal?.close();
     this.#db.close();
   }
 
@@ -149,10 +156,12 @@ export class SqliteHistory implements History {
       this.#flush = undefined;
       try {
         this.#write();
-        resolve();
       } catch (error) {
         reject(error);
+        return;
       }
+      if (this.#wal) this.#wal.sync().then(resolve, reject);
+      else resolve();
     });
     return { done: promise, timer };
   }
