@@ -6,20 +6,23 @@ import {
   reportsFromController,
   reportTailBytes,
 } from '@codex-remote/protocol/schema';
-import { type Channel, RemoteError } from '@codex-remote/protocol/wire';
+import { type Channel, type Clock, RemoteError, type Timer } from '@codex-remote/protocol/wire';
 import type { ExecStore } from '../exec/store.ts';
 import { parseOrRefuse } from './parse.ts';
 
 /** Payload of one page: a report with both tails fits several times, and a page fits a frame. */
 const pageBytes = 40 * 1024;
 
+/** A change that is not an end waits so long for company: a short exec is over by then and is reported once. */
+const companyMs = 20;
+
 /**
  * `exec.reports`: every exec that runs or is not acknowledged, then each change as it happens, until the channel is over.
  * The controller's acknowledgements are kept in the execs' folders. Nothing is lost between the two: changes are collected
  * from before the snapshot on, and a slow controller gets the newest state of each exec, not every state.
  */
-export async function serveReports(channel: Channel, store: ExecStore): Promise<void> {
-  const changes = new Changes(store);
+export async function serveReports(channel: Channel, store: ExecStore, clock: Clock): Promise<void> {
+  const changes = new Changes(store, clock);
   const acks = takeAcks(channel, store);
   try {
     await sendPages(channel, store, store.unacknowledgedIds());
@@ -90,24 +93,29 @@ function sizeOf(report: ExecReport): number {
 class Changes {
   readonly #stop: () => void;
   #ids = new Set<string>();
+  /** What has changed is to go out now. */
+  #due = false;
+  #company: Timer | undefined;
   #wake: (() => void) | undefined;
   #closed = false;
 
-  constructor(store: ExecStore) {
+  constructor(store: ExecStore, clock: Clock) {
     this.#stop = store.onChange((state: ExecState) => {
       this.#ids.add(state.exec_id);
-      this.#wake?.();
+      if (isEnded(state)) this.#call();
+      else this.#company ??= clock.setTimer(companyMs, () => this.#call());
     });
   }
 
   /** Waits for changes; undefined when closed. */
   async next(): Promise<string[] | undefined> {
-    while (this.#ids.size === 0 && !this.#closed) {
+    while (!this.#due && !this.#closed) {
       await new Promise<void>((resolve) => {
         this.#wake = resolve;
       });
     }
     if (this.#closed) return undefined;
+    this.#due = false;
     const ids = [...this.#ids];
     this.#ids.clear();
     return ids;
@@ -116,6 +124,14 @@ class Changes {
   close(): void {
     this.#closed = true;
     this.#stop();
+    this.#company?.cancel();
+    this.#wake?.();
+  }
+
+  #call(): void {
+    this.#company?.cancel();
+    this.#company = undefined;
+    this.#due = true;
     this.#wake?.();
   }
 }

@@ -78,7 +78,7 @@ function verbTable({ store, version, stop, clock = systemClock }: ServeOptions):
     },
     'exec.reports': async (channel, params) => {
       parseOrRefuse(agentVerbs['exec.reports'].params, params, 'exec.reports');
-      await serveReports(channel, store);
+      await serveReports(channel, store, clock);
     },
   };
   return new Map(Object.entries(table));
