@@ -94,7 +94,6 @@ export const rows: readonly Row[] = [
     row: 18,
     fault: '`env -i setsid` in a job',
     sees: 'outside of `cancel`, which says what it ended; a documented limit',
-    pending: true,
   },
   {
     row: 19,

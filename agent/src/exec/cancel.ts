@@ -1,22 +1,16 @@
-import { failpoint, type ProcessIdentity, type ProcessStat, type ProcessTable } from '@codex-remote/platform';
+import { failpoint, type ProcessStat, type ProcessTable } from '@codex-remote/platform';
 import type { SignalName } from '@codex-remote/protocol/schema';
 import type { Clock } from '@codex-remote/protocol/wire';
-
-/** The processes of one job, as far as they can be told from others'. */
-export interface JobProcesses {
-  /** The job itself, leader of its session and group. Absent when it was never recorded. */
-  readonly job: ProcessIdentity | undefined;
-  readonly markName: string;
-  readonly mark: string;
-}
+import { identityKey, type JobProcesses, type Look, Members } from './members.ts';
 
 export interface EndOptions {
   readonly table: ProcessTable;
   readonly clock: Clock;
   /** kill(2); throws as `process.kill` does. */
   readonly kill: (pid: number, signal: NodeJS.Signals) => void;
-  readonly signal: SignalName;
-  /** From now to KILL. A function: it may become shorter while we wait. */
+  /** A function: another one can be asked for while we wait. */
+  readonly signal: () => SignalName;
+  /** When KILL comes, on the monotonic clock. A function: it may become sooner while we wait. */
   readonly killAt: () => number;
   /** True: stop here, signal nothing more. */
   readonly stopped: () => boolean;
@@ -24,86 +18,104 @@ export interface EndOptions {
 
 /** How long to look for what KILL does not end before it is called a leftover. */
 const killPatienceMs = 2_000;
+/** As long for what forks while it is being killed. */
+const stormPatienceMs = 10_000;
 const pollMs = 20;
 
 /**
- * Ends a job: the signal to its group by one kill(2) and to whatever else is provably its, then KILL when `killAt` has
- * come. Returns when all are gone, or the pids of what could not be ended.
- *
- * Provably: the job by pid and start time; members of its session while it lives; anything that carries the mark in its
- * environment. The shim carries none of these, so its record is never lost. What only has the job's session id after the
- * job's end is reported and not touched.
+ * Ends a job: the signal to all that is provably its (see `Members`), a whole group by one kill(2), then KILL when
+ * `killAt` has come. Returns when all are gone, or the pids of what could not be ended. What is not proven is reported
+ * and not touched.
  */
 export async function endProcesses(processes: JobProcesses, options: EndOptions): Promise<number[]> {
-  const { clock, killAt, stopped } = options;
+  const members = new Members(processes, options.table);
+  const { clock, table, killAt, stopped } = options;
   const signalled = new Set<string>();
-  while (options.signal !== 'KILL' && clock.monotonic() < killAt() && !stopped()) {
-    const found = await settledMembers(processes, options);
-    if (found.length === 0) return unproven(processes, options.table);
-    const fresh = found.filter((stat) => !signalled.has(key(stat)));
-    send(processes, fresh, `SIG${options.signal}`, options);
-    for (const stat of fresh) signalled.add(key(stat));
-    await goneOrLate(found, killAt, options);
-  }
-  const until = clock.monotonic() + killPatienceMs;
   for (;;) {
-    const found = await settledMembers(processes, options);
-    if (found.length === 0 || clock.monotonic() >= until || stopped()) {
-      return [...found.map((stat) => stat.pid), ...unproven(processes, options.table)];
-    }
-    send(processes, found, 'SIGKILL', options);
-    await goneOrLate(found, () => Math.min(until, clock.monotonic() + pollMs), options);
+    const signal = options.signal();
+    if (signal === 'KILL' || clock.monotonic() >= killAt() || stopped()) break;
+    const look = await settledLook(members, options);
+    if (look.ours.length === 0) return [...look.unsure];
+    const fresh = look.ours.filter((stat) => !signalled.has(`${signal} ${identityKey(stat)}`));
+    send(look, fresh, `SIG${signal}`, options);
+    for (const stat of fresh) signalled.add(`${signal} ${identityKey(stat)}`);
+    await until(
+      clock,
+      () =>
+        options.signal() !== signal ||
+        clock.monotonic() >= killAt() ||
+        stopped() ||
+        !look.ours.some((stat) => table.isAlive(stat)),
+    );
   }
+  return kill(members, options);
+}
+
+/**
+ * KILL until nothing is left. The first ends almost everything at once. What is there only afterwards forks faster than
+ * it is killed: it is stopped, so that it keeps its place in the process table and forks no more, until nothing new
+ * comes; then all is killed.
+ */
+async function kill(members: Members, options: EndOptions): Promise<number[]> {
+  const { clock, table, stopped } = options;
+  const began = clock.monotonic();
+  const seen = new Set<string>();
+  let patienceMs = killPatienceMs;
+  for (let looks = 0; ; looks++) {
+    const look = await settledLook(members, options);
+    if (look.ours.length === 0 || stopped()) return pids(look);
+    const late = clock.monotonic() - began >= patienceMs;
+    const fresh = look.ours.filter((stat) => !seen.has(identityKey(stat)));
+    for (const stat of fresh) seen.add(identityKey(stat));
+    if (looks > 0 && fresh.length > 0 && !late) {
+      patienceMs = stormPatienceMs;
+      send(look, fresh, 'SIGSTOP', options);
+      await pause(clock, 0);
+      continue;
+    }
+    send(look, look.ours, 'SIGKILL', options);
+    const untilMs = clock.monotonic() + pollMs;
+    await until(
+      clock,
+      () => clock.monotonic() >= untilMs || stopped() || !look.ours.some((stat) => table.isAlive(stat)),
+    );
+    if (late) return pids(members.look());
+  }
+}
+
+function pids(look: Look): number[] {
+  return [...look.ours.map((stat) => stat.pid), ...look.unsure];
 }
 
 /** In the middle of an execve(2) a process has no environment to read: what is not proven is looked at again. */
-async function settledMembers(processes: JobProcesses, options: EndOptions): Promise<ProcessStat[]> {
-  let found = members(processes, options.table);
-  for (
-    let looks = 0;
-    looks < 3 && found.length === 0 && unproven(processes, options.table).length > 0;
-    looks++
-  ) {
-    await pause(options.clock);
-    found = members(processes, options.table);
+async function settledLook(members: Members, { clock }: EndOptions): Promise<Look> {
+  let look = members.look();
+  for (let looks = 0; looks < 3 && look.ours.length === 0 && look.unsure.length > 0; looks++) {
+    await pause(clock, pollMs);
+    look = members.look();
   }
-  return found;
+  return look;
 }
 
-function members(processes: JobProcesses, table: ProcessTable): ProcessStat[] {
-  const { job } = processes;
-  const session = job && table.isAlive(job) ? job.pid : undefined;
-  return table.all().filter((stat) => {
-    if (stat.session === session) return true;
-    // What is older than the job is no child of it: most environments need not be read.
-    const canBeOurs = job === undefined || stat.start >= job.start;
-    return canBeOurs && table.hasMark(stat.pid, processes.markName, processes.mark);
-  });
-}
-
-/** In the job's session by number only: the number can have been used again. */
-function unproven(processes: JobProcesses, table: ProcessTable): number[] {
-  const { job } = processes;
-  if (!job || table.isAlive(job)) return [];
-  return table
-    .sessionMembers(job.pid)
-    .filter((stat) => stat.start >= job.start && !table.hasMark(stat.pid, processes.markName, processes.mark))
-    .map((stat) => stat.pid);
-}
-
+/** To each process once: where its session is the job's through its group, of which everything is the job's then. */
 function send(
-  processes: JobProcesses,
+  look: Look,
   found: readonly ProcessStat[],
   signal: NodeJS.Signals,
-  options: EndOptions,
+  { table, kill }: EndOptions,
 ): void {
   failpoint(signal === 'SIGKILL' ? 'agent.kill.before' : 'agent.term.before');
-  const leader = found.find((stat) => stat.pid === processes.job?.pid);
-  const group = leader && leader.group === leader.pid ? leader.pid : undefined;
-  if (group !== undefined) attempt(() => options.kill(-group, signal));
+  const groups = new Set<number>();
   for (const stat of found) {
-    // The process table is some microseconds old: look again right before the signal.
-    if (stat.group !== group && options.table.isAlive(stat)) attempt(() => options.kill(stat.pid, signal));
+    // The look is some milliseconds old: look again right before the signal.
+    if (groups.has(stat.group) || !table.isAlive(stat)) continue;
+    // Group 0 or 1 would be ours or everybody's for kill(2); they are of no session that a job leads.
+    if (stat.group > 1 && look.sessions.has(stat.session)) {
+      groups.add(stat.group);
+      attempt(() => kill(-stat.group, signal));
+    } else {
+      attempt(() => kill(stat.pid, signal));
+    }
   }
   failpoint(signal === 'SIGKILL' ? 'agent.kill.after' : 'agent.term.after');
 }
@@ -117,20 +129,10 @@ function attempt(kill: () => void): void {
   }
 }
 
-async function goneOrLate(
-  found: readonly ProcessStat[],
-  until: () => number,
-  { table, clock, stopped }: EndOptions,
-): Promise<void> {
-  while (clock.monotonic() < until() && !stopped() && found.some((stat) => table.isAlive(stat))) {
-    await pause(clock);
-  }
+async function until(clock: Clock, reached: () => boolean): Promise<void> {
+  while (!reached()) await pause(clock, pollMs);
 }
 
-function pause(clock: Clock): Promise<void> {
-  return new Promise((resolve) => clock.setTimer(pollMs, resolve));
-}
-
-function key(stat: ProcessIdentity): string {
-  return `${stat.pid}:${stat.start}`;
+function pause(clock: Clock, ms: number): Promise<void> {
+  return new Promise((resolve) => clock.setTimer(ms, resolve));
 }

@@ -1,7 +1,7 @@
 import type { Clock, Timer } from '@codex-remote/protocol/wire';
 
-/** setTimeout takes 31 bits of milliseconds. */
-const longestTimerMs = 2 ** 31 - 1;
+/** A timer does not run while the machine sleeps: a deadline is late by at most this after its waking. */
+const longestTimerMs = 30_000;
 
 /**
  * Calls once when the machine's uptime has reached `dueUptimeMs`. Counts on the time since boot, which neither a restart
@@ -29,7 +29,6 @@ export class Deadline {
   #arm(): void {
     const left = this.#due - this.#uptimeMs();
     this.#timer = this.#clock.setTimer(Math.min(longestTimerMs, Math.max(0, left)), () => {
-      // A timer does not run while the machine sleeps, so it can be early and late.
       if (this.#uptimeMs() >= this.#due) this.#reached();
       else this.#arm();
     });

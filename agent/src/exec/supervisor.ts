@@ -6,6 +6,7 @@ import type { ExecFolder, FolderSnapshot } from '../folder/folder.ts';
 import type { CancelIntent, StoredIdentity, StoredSpec } from '../folder/stored.ts';
 import { endProcesses } from './cancel.ts';
 import { Deadline } from './deadline.ts';
+import { shellAtGate } from './gate-shell.ts';
 import { isDrained, judge, lingerMs, type Probe } from './judge.ts';
 import type { Machine } from './machine.ts';
 import type { GatedShim } from './spawn.ts';
@@ -33,8 +34,12 @@ export interface SupervisorContext extends Machine {
   readonly output: (stream: 'stdout' | 'stderr') => void;
 }
 
+/** A cancel at work. */
 interface Ending {
-  readonly done: Promise<number[]>;
+  /** Pids of what could not be ended. */
+  done: Promise<number[]>;
+  /** The last one asked for; nothing comes after KILL. */
+  signal: SignalName;
   /** On the monotonic clock. */
   killAt: number;
 }
@@ -57,6 +62,8 @@ export class Supervisor {
   #cancel: CancelIntent | undefined;
   #orphaned: boolean;
   #ending: Ending | undefined;
+  /** A cancel found no job to end: it is ended as soon as it is recorded. */
+  #endedBlind = false;
   #watcher: FSWatcher | undefined;
   #deadline: Deadline | undefined;
   #linger: Timer | undefined;
@@ -122,27 +129,41 @@ export class Supervisor {
     }
     const state = this.#judge(folder);
     if (state) this.#enter(state);
+    if (this.#endedBlind && folder.record?.job && this.#cancel && !this.#ending) this.#resume(this.#cancel);
   }
 
   /**
-   * Ends the job; returns what could not be ended. Again while it is at work: the shorter grace counts. An exec that has
-   * ended stays as it is.
+   * Ends the job; returns what could not be ended. Again while it is at work: the signal of now, and the shorter grace.
+   * An exec that has ended stays as it is.
    */
   async cancel(cause: CancelIntent['cause'], signal: SignalName, graceMs: number): Promise<number[]> {
     const { clock, table } = this.#context;
     this.look();
-    if (isEnded(this.#state) || this.#exitSeen) return [];
-    const killAt = clock.monotonic() + (signal === 'KILL' ? 0 : graceMs);
-    if (this.#ending) {
-      this.#ending.killAt = Math.min(this.#ending.killAt, killAt);
-      return this.#ending.done;
+    if (isEnded(this.#state)) return [];
+    if (this.#exitSeen) {
+      await this.#verdict();
+      return [];
     }
-    this.#cancel = { cause, signal, at_ms: clock.wall(), at_uptime_ms: table.uptimeMs(), grace_ms: graceMs };
+    const ending = this.#ending;
+    const asked = clock.monotonic() + (signal === 'KILL' ? 0 : graceMs);
+    const killAt = ending ? Math.min(ending.killAt, asked) : asked;
+    this.#cancel = {
+      // The first one is why it ends.
+      cause: this.#cancel?.cause ?? cause,
+      signal: ending?.signal === 'KILL' ? 'KILL' : signal,
+      at_ms: clock.wall(),
+      at_uptime_ms: table.uptimeMs(),
+      grace_ms: Math.max(0, Math.round(killAt - clock.monotonic())),
+    };
     failpoint('agent.cancel.before');
     this.#folder.note({ cancel: this.#cancel });
     failpoint('agent.cancel.after');
     this.look();
-    return this.#end(signal, killAt);
+    if (!ending) return this.#end(signal, killAt);
+    await this.#folder.settle();
+    if (ending.signal !== 'KILL') ending.signal = signal;
+    ending.killAt = Math.min(ending.killAt, killAt);
+    return ending.done;
   }
 
   /** Resolves when the exec has ended and nothing of it is being ended any more: then there is nothing to close. */
@@ -171,40 +192,47 @@ export class Supervisor {
   }
 
   #end(signal: SignalName, killAt: number): Promise<number[]> {
+    const ending: Ending = { done: Promise.resolve([]), signal, killAt };
+    this.#ending = ending;
+    ending.done = this.#run(ending).finally(() => {
+      if (this.#ending === ending) this.#ending = undefined;
+    });
+    return ending.done;
+  }
+
+  async #run(ending: Ending): Promise<number[]> {
     const { clock, table, kill } = this.#context;
-    const run = async (): Promise<number[]> => {
-      const job = await this.#recordedJob();
-      const leftover = await endProcesses(
-        { job, markName: execMarkName, mark: this.#spec.mark },
-        {
-          table,
-          clock,
-          kill,
-          signal,
-          killAt: () => this.#ending?.killAt ?? killAt,
-          stopped: () => this.#closed,
-        },
-      );
-      if (!this.#closed) await this.#verdict();
-      return leftover;
-    };
-    // `run` reads `killAt` of the ending it belongs to.
-    this.#ending = { done: Promise.resolve([]), killAt };
-    const done = run();
-    this.#ending = { done, killAt };
-    return done;
+    // On disk before the first signal, else a job that ends by it is taken for one that ended by itself.
+    await this.#folder.settle();
+    const job = await this.#recordedJob();
+    this.#endedBlind = job === undefined;
+    const leftover = await endProcesses(
+      { job, markName: execMarkName, mark: this.#spec.mark },
+      {
+        table,
+        clock,
+        kill,
+        signal: () => ending.signal,
+        killAt: () => ending.killAt,
+        stopped: () => this.#closed,
+      },
+    );
+    if (!this.#closed) await this.#verdict();
+    return leftover;
   }
 
   /**
-   * Right after `go` there is neither a record of the job nor its mark on any process. Undefined when there will be none,
-   * or none within `recordMs`: a directory that does not answer can hold the shim up.
+   * Right after `go` there is neither a record of the job nor its mark on any process. Where there is none within
+   * `recordMs`, as with a directory that does not answer: the shell that is to become the job. Undefined when there will
+   * be none.
    */
   async #recordedJob(): Promise<ProcessIdentity | undefined> {
-    const { clock } = this.#context;
+    const { clock, table } = this.#context;
     const until = clock.monotonic() + recordMs;
     for (;;) {
       const job = this.#folder.record()?.job;
-      if (job || this.#closed || isEnded(this.#state) || clock.monotonic() >= until) return job;
+      if (job || this.#closed || isEnded(this.#state)) return job;
+      if (clock.monotonic() >= until) return shellAtGate(this.#identity.shim, table);
       const { promise, resolve } = Promise.withResolvers<void>();
       clock.setTimer(recordPollMs, resolve);
       await promise;
@@ -313,12 +341,13 @@ export function probeWithoutShim(
   const all = table.all();
   const isOurs = (stat: { pid: number }): boolean =>
     mark !== undefined && table.hasMark(stat.pid, execMarkName, mark);
+  // The outer shell has ended: another process of its pid has its session's number too, and nothing of the shim is left.
+  const leader = table.stat(identity.shim.pid);
+  const reused = leader !== undefined && leader.start !== identity.shim.start;
   return {
     shimAlive: false,
-    // Not younger than the shim, else the session's number is used by another.
-    shimSessionAlive: all.some(
-      (stat) => stat.session === identity.shim.pid && stat.start >= identity.shim.start,
-    ),
+    shimSessionAlive:
+      !reused && all.some((stat) => stat.session === identity.shim.pid && stat.start >= identity.shim.start),
     jobAlive:
       job !== undefined &&
       (table.isAlive(job) || all.some((stat) => stat.session === job.pid && isOurs(stat))),

@@ -1,4 +1,5 @@
-import { closeSync, open, readFileSync, rmSync, statSync, writeSync } from 'node:fs';
+import { closeSync, constants, open, readFileSync, rmSync, statSync, writeSync } from 'node:fs';
+import { open as openHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { appendLine, type Journal, readJournal } from './journal.ts';
@@ -72,6 +73,18 @@ export class ExecFolder {
       appendLine(this.file('journal'), line);
     } catch {
       // Refusing a cancel or an end would help nobody.
+    }
+  }
+
+  /** Resolves when what was noted is on disk, or cannot be. */
+  async settle(): Promise<void> {
+    const file = await openHandle(this.file('journal'), constants.O_RDONLY).catch(() => undefined);
+    try {
+      await file?.datasync();
+    } catch {
+      // As with `note`.
+    } finally {
+      await file?.close();
     }
   }
 

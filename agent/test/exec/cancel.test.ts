@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { finished, StoreLab } from '../support/store-lab.ts';
@@ -96,6 +96,91 @@ describe('cancel', () => {
     expect(lab.table.marked('CODEX_REMOTE_EXEC_MARK', mark)).toEqual([]);
   });
 
+  it('finds what cleared its environment by the session that a marked process leads [row 17]', async () => {
+    const pidFile = join(lab.home, 'cleared');
+    const id = await ready(
+      `echo ready; setsid sh -c 'env -i sleep 60 & echo $! >${pidFile}; wait' & exec sleep 60`,
+    );
+    const pid = await waitFor('the cleared one', () => Number(readIf(pidFile)) || undefined);
+    const cleared = lab.table.stat(pid) ?? { pid, start: -1 };
+    expect(await lab.store.cancel(id, 'TERM', 5_000)).toMatchObject({ leftover_pids: [] });
+    expect(lab.table.isAlive(cleared)).toBe(false);
+  });
+
+  it('does not find what left the session and cleared its environment: a limit [row 18]', async () => {
+    const pidFile = join(lab.home, 'escaped');
+    const id = await ready(
+      `echo ready; (env -i setsid sh -c 'echo $$ >${pidFile}; exec sleep 60' &); exec sleep 60`,
+    );
+    const pid = await waitFor('the escaped one', () => Number(readIf(pidFile)) || undefined);
+    await waitFor('its session', () => lab.table.stat(pid)?.session === pid);
+    const escaped = lab.table.stat(pid) ?? { pid, start: -1 };
+    try {
+      expect(await lab.store.cancel(id, 'TERM', 5_000)).toMatchObject({
+        leftover_pids: [],
+        state: { status: 'finished', reason: 'cancelled', exit_code: 143 },
+      });
+      expect(lab.table.isAlive(escaped)).toBe(true);
+    } finally {
+      process.kill(pid, 'SIGKILL');
+    }
+  });
+
+  it('has its intent on disk when the job gets the signal', async () => {
+    const id = await ready(
+      'cd $CODEX_REMOTE_HERE; trap "grep -c ^..cancel journal; exit 0" TERM; echo ready; while :; do sleep 0.02; done',
+      { exec_id: 'intent', env: { CODEX_REMOTE_HERE: join(lab.home, 'execs', 'intent') } },
+    );
+    await lab.store.cancel(id, 'TERM', 5_000);
+    expect(lab.read(id)).toBe('ready\n1\n');
+  });
+
+  it('another signal while the first is waited for is sent too; the first cause and the last signal are kept', async () => {
+    const id = await ready(
+      `trap 'echo int' INT; trap 'exit 7' TERM; echo ready; while :; do sleep 0.02; done`,
+    );
+    const first = lab.store.cancel(id, 'INT', 60_000);
+    await waitFor('the first', () => lab.read(id) === 'ready\nint\n');
+    expect(await lab.store.cancel(id, 'TERM', 60_000)).toMatchObject({
+      leftover_pids: [],
+      state: { reason: 'cancelled', exit_code: 7 },
+    });
+    expect(await first).toMatchObject({ already_finished: false });
+    const intents = lab
+      .read(id, 'journal')
+      .split('\n')
+      .filter((line) => line.startsWith('{"cancel"'))
+      .map((line) => JSON.parse(line).cancel);
+    expect(intents).toMatchObject([
+      { cause: 'cancel', signal: 'INT' },
+      { cause: 'cancel', signal: 'TERM' },
+    ]);
+  });
+
+  it('a timeout during a cancel with a longer grace shortens it; the cancel stays the cause', async () => {
+    const id = await ready('trap "" TERM; echo ready; while :; do sleep 0.02; done', {
+      timeout_ms: 600,
+      grace_ms: 0,
+    });
+    expect(await lab.store.cancel(id, 'TERM', 60_000)).toMatchObject({
+      state: { reason: 'cancelled', exit_code: 137 },
+    });
+  });
+
+  it('of a job held up between its gate and its start: it never runs', async () => {
+    const marker = join(lab.home, 'ran');
+    const spare = await waitFor('the spare at its gate', () =>
+      lab.table.all().find((stat) => stat.session === stat.pid && isSpareOf(stat.pid)),
+    );
+    process.kill(spare.pid, 'SIGSTOP');
+    const { state } = await lab.start(`touch ${marker}`);
+    const { leftover_pids, state: after } = await lab.store.cancel(state.exec_id, 'TERM', 100);
+    expect(leftover_pids).toEqual([]);
+    expect(after).toMatchObject({ status: 'lost', reason: 'not_started', cancel_requested: true });
+    expect(lab.table.isAlive(spare)).toBe(false);
+    expect(existsSync(marker)).toBe(false);
+  });
+
   it('names what it cannot prove to be of the job, and leaves it alone', async () => {
     const hidden = join(lab.home, 'hidden');
     const id = await ready(
@@ -155,6 +240,20 @@ it('finished is told to listeners once, after running', async () => {
   expect(seen).toEqual(['running', 'finished']);
   expect(finished(await lab.store.ended(state.exec_id))).toEqual(state);
 });
+
+/** The shell of a shim that has no job yet: its folder is in this home's staging, it waits at the gate. */
+function isSpareOf(pid: number): boolean {
+  const words = readIf(`/proc/${pid}/cmdline`).split('\0');
+  return words.includes('inner') && readLinkIf(`/proc/${pid}/cwd`).startsWith(join(lab.home, 'staging'));
+}
+
+function readLinkIf(path: string): string {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return '';
+  }
+}
 
 function readIf(path: string): string {
   try {
