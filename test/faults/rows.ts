@@ -179,13 +179,12 @@ export const rows: readonly Row[] = [
   {
     row: 36,
     fault: 'journal damaged in the middle',
-    sees: '`state_unusable` or `lost`, naming the file; never another code, never a second start',
+    sees: 'the same answer, or one with warning `state_damaged` (`lost` where the code cannot be told); `state_unusable` names a file that cannot be used; never another code, never a second start',
   },
   {
     row: 37,
     fault: 'state file gone, empty or foreign',
-    sees: 'ends are rebuilt from the folders, else `lost`; never a second start',
-    pending: true,
+    sees: 'ends are told from what is left of the folder, else `lost`, `safe_to_retry:false`; never a second start',
   },
   {
     row: 38,
@@ -225,7 +224,6 @@ export const rows: readonly Row[] = [
     row: 45,
     fault: 'file descriptors used up in agent or controller',
     sees: '`fds_exhausted` for new work; sessions stay and it recovers',
-    pending: true,
   },
   { row: 46, fault: 'inherited descriptors', sees: 'jobs get 0 to 2 only; SSH channels close' },
   {
@@ -238,7 +236,6 @@ export const rows: readonly Row[] = [
     row: 48,
     fault: 'state folder loses its permissions',
     sees: '`state_unusable`; no other folder is taken instead',
-    pending: true,
   },
   {
     row: 49,

@@ -38,7 +38,7 @@ export async function runDaemon(home: AgentHome, files: DaemonFiles): Promise<vo
   const table = new ProcessTable();
   const stopping = Promise.withResolvers<void>();
   const config = readAgentConfig(home);
-  const store = new ExecStore({ home: home.path, shim: files.shim });
+  const store = new ExecStore({ home: home.path, shim: files.shim, log });
   const connector = new Connector({
     clock,
     log,

@@ -1,6 +1,6 @@
 import { failpoint, type ProcessStat, type ProcessTable } from '@codex-remote/platform';
 import type { SignalName } from '@codex-remote/protocol/schema';
-import type { Clock } from '@codex-remote/protocol/wire';
+import { type Clock, RemoteError } from '@codex-remote/protocol/wire';
 import { identityKey, type JobProcesses, type Look, Members } from './members.ts';
 
 export interface EndOptions {
@@ -42,10 +42,7 @@ export async function endProcesses(processes: JobProcesses, options: EndOptions)
     await until(
       clock,
       () =>
-        options.signal() !== signal ||
-        clock.monotonic() >= killAt() ||
-        stopped() ||
-        !look.ours.some((stat) => table.isAlive(stat)),
+        options.signal() !== signal || clock.monotonic() >= killAt() || stopped() || !anyAlive(look, table),
     );
   }
   return kill(members, options);
@@ -75,11 +72,8 @@ async function kill(members: Members, options: EndOptions): Promise<number[]> {
     }
     send(look, look.ours, 'SIGKILL', options);
     const untilMs = clock.monotonic() + pollMs;
-    await until(
-      clock,
-      () => clock.monotonic() >= untilMs || stopped() || !look.ours.some((stat) => table.isAlive(stat)),
-    );
-    if (late) return pids(members.look());
+    await until(clock, () => clock.monotonic() >= untilMs || stopped() || !anyAlive(look, table));
+    if (late) return pids(await firstLook(members, options));
   }
 }
 
@@ -88,13 +82,37 @@ function pids(look: Look): number[] {
 }
 
 /** In the middle of an execve(2) a process has no environment to read: what is not proven is looked at again. */
-async function settledLook(members: Members, { clock }: EndOptions): Promise<Look> {
-  let look = members.look();
+async function settledLook(members: Members, options: EndOptions): Promise<Look> {
+  let look = await firstLook(members, options);
   for (let looks = 0; looks < 3 && look.ours.length === 0 && look.unsure.length > 0; looks++) {
-    await pause(clock, pollMs);
-    look = members.look();
+    await pause(options.clock, pollMs);
+    look = await firstLook(members, options);
   }
   return look;
+}
+
+/**
+ * Once the system lets us look: out of descriptors, nobody is seen and nobody is gone. Throws what it says when we are to
+ * stop.
+ */
+async function firstLook(members: Members, { clock, stopped }: EndOptions): Promise<Look> {
+  for (;;) {
+    try {
+      return members.look();
+    } catch (error) {
+      if (!(error instanceof RemoteError) || stopped()) throw error;
+      await pause(clock, pollMs);
+    }
+  }
+}
+
+/** Where it cannot be seen: yes. */
+function anyAlive(look: Look, table: ProcessTable): boolean {
+  try {
+    return look.ours.some((stat) => table.isAlive(stat));
+  } catch {
+    return true;
+  }
 }
 
 /** To each process once: where its session is the job's through its group, of which everything is the job's then. */
@@ -108,7 +126,7 @@ function send(
   const groups = new Set<number>();
   for (const stat of found) {
     // The look is some milliseconds old: look again right before the signal.
-    if (groups.has(stat.group) || !table.isAlive(stat)) continue;
+    if (groups.has(stat.group) || !isSurelyAlive(stat, table)) continue;
     // Group 0 or 1 would be ours or everybody's for kill(2); they are of no session that a job leads.
     if (stat.group > 1 && look.sessions.has(stat.session)) {
       groups.add(stat.group);
@@ -118,6 +136,14 @@ function send(
     }
   }
   failpoint(signal === 'SIGKILL' ? 'agent.kill.after' : 'agent.term.after');
+}
+
+function isSurelyAlive(stat: ProcessStat, table: ProcessTable): boolean {
+  try {
+    return table.isAlive(stat);
+  } catch {
+    return false;
+  }
 }
 
 /** ESRCH: gone. EPERM: not ours to signal any more (setuid); it will be among the leftovers. */

@@ -3,6 +3,8 @@ import type { Clock, Timer } from '@codex-remote/protocol/wire';
 /** A timer does not run while the machine sleeps: a deadline is late by at most this after its waking. */
 const longestTimerMs = 30_000;
 
+const retryMs = 1_000;
+
 /**
  * Calls once when the machine's uptime has reached `dueUptimeMs`. Counts on the time since boot, which neither a restart
  * of the agent nor a changed wall clock moves; time asleep counts. Past: at the next turn. The owner cancels it.
@@ -27,10 +29,18 @@ export class Deadline {
   }
 
   #arm(): void {
-    const left = this.#due - this.#uptimeMs();
-    this.#timer = this.#clock.setTimer(Math.min(longestTimerMs, Math.max(0, left)), () => {
-      if (this.#uptimeMs() >= this.#due) this.#reached();
+    this.#timer = this.#clock.setTimer(Math.min(longestTimerMs, Math.max(0, this.#left())), () => {
+      if (this.#left() <= 0) this.#reached();
       else this.#arm();
     });
+  }
+
+  #left(): number {
+    try {
+      return this.#due - this.#uptimeMs();
+    } catch {
+      // No descriptor to read it with: later.
+      return retryMs;
+    }
   }
 }

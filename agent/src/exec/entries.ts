@@ -19,6 +19,8 @@ export interface Entry {
 /** What is kept in memory of the folders, and who hears of its changes. */
 export class Entries {
   readonly #entries = new Map<string, Entry>();
+  /** Folders that could not be read: what reads each again, or throws why not. */
+  readonly #unread = new Map<string, () => void>();
   readonly #tombstones: Tombstones;
   readonly #listeners = new Set<(state: ExecState) => void>();
 
@@ -27,13 +29,15 @@ export class Entries {
     this.#tombstones = tombstones;
   }
 
+  /** Throws `state_unusable` for an exec whose folder cannot be read. */
   find(id: string): Entry | undefined {
+    this.#unread.get(id)?.();
     return this.#entries.get(id);
   }
 
-  /** Throws `exec_not_found`, with `removed_at` when retention took it. */
+  /** Throws `exec_not_found`, with `removed_at` when retention took it, and as `find` does. */
   get(id: string): Entry {
-    const entry = this.#entries.get(id);
+    const entry = this.find(id);
     if (entry) return entry;
     const removed = this.#tombstones.get(id);
     throw new RemoteError('exec_not_found', `exec_id not found: ${id}`, {
@@ -51,7 +55,24 @@ export class Entries {
   }
 
   add(entry: Entry): void {
+    this.#unread.delete(entry.folder.id);
     this.#entries.set(entry.folder.id, entry);
+  }
+
+  /** An exec whose folder cannot be read now. `read` adds it when it can be, or throws. */
+  addUnread(id: string, read: () => void): void {
+    this.#unread.set(id, read);
+  }
+
+  /** Reads again what could not be read. */
+  readAgain(): void {
+    for (const read of this.#unread.values()) {
+      try {
+        read();
+      } catch {
+        // Still not.
+      }
+    }
   }
 
   /** With its folder and everything in it. */

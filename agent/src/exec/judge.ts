@@ -38,7 +38,8 @@ export function judge(folder: FolderSnapshot, probe: Probe, hostId: string): Exe
   if (record?.noCwd) return failedToStart(folder, probe.nowMs, 126, `the directory ${spec.cwd} had gone`);
   if (record?.aborted) return lost(folder, probe, 'not_started');
   if (spec.boot_id !== probe.bootId) return lost(folder, probe, 'reboot');
-  if (!identity) return lost(folder, probe, 'not_started');
+  // Written before the gate opens: an exec without it never ran, unless what says so was damaged.
+  if (!identity) return lost(folder, probe, record?.untouched ? 'not_started' : 'state_removed');
   if (probe.shimAlive) return running(folder, []);
   // The waiter may be about to record the exit.
   if (probe.jobAlive || probe.shimSessionAlive) return running(folder, ['supervisor_lost']);
@@ -113,11 +114,16 @@ function lost(
   };
 }
 
-/** The spec is on disk before the gate opens: a journal without it is of an exec that never started. */
+/**
+ * The spec is there before the folder has its name: without it someone removed it, or power was lost before the exec was
+ * accepted. The shim's record still proves how it ended, or that it never ran.
+ */
 function withoutSpec(folder: FolderSnapshot, probe: Probe): ExecState {
   const { journal, record } = folder;
-  const started = journal === undefined || journal.identity !== undefined || record?.job !== undefined;
-  return lost(folder, probe, started ? 'state_removed' : 'not_started');
+  if (record?.exitCode !== undefined) return exited(folder, probe, record.exitCode);
+  if (record?.aborted) return lost(folder, probe, 'not_started');
+  const neverRan = journal !== undefined && journal.identity === undefined && record?.untouched;
+  return lost(folder, probe, neverRan ? 'not_started' : 'state_removed');
 }
 
 /** Not seen: when the record was last written, which a late pump can have moved. */
@@ -150,6 +156,7 @@ function common(folder: FolderSnapshot, more: readonly string[] = []) {
   const warnings = [
     ...(spec?.warnings ?? []),
     ...(record && record.torn.size > 0 ? ['log_incomplete'] : []),
+    ...(journal?.damage === 'damaged' || record?.damaged ? ['state_damaged'] : []),
     ...more,
   ];
   return {

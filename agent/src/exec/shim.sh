@@ -13,7 +13,7 @@
 #          +- pump stderr --- cat
 #          +- pump stdout --- cat
 #
-# Records: `job <its /proc/self/stat>`, then `exit N`; `aborted` and `nocwd` in place of `job` when it never ran;
+# Records: `job <its /proc/self/stat>`, then `exit N` and its complement `check 255-N`; `aborted` and `nocwd` in place of `job` when it never ran;
 # `eof STREAM` when a pump has written everything; `torn STREAM` when one lost bytes to a full disk.
 # Variables are the job's environment too, hence their names.
 
@@ -73,7 +73,7 @@ waiter() {
   _cr_code=$?
   # The pumps see the end at once, not after the end of this shell.
   exec >&- 7>&- 8>&-
-  printf 'v1 exit %d end\n' "$_cr_code" >&4
+  printf 'v1 exit %d end\nv1 check %d end\n' "$_cr_code" "$((255 - _cr_code))" >&4
 }
 
 # Holds the reading end for as long as there is a writer, so that the job never meets SIGPIPE. A cat that cannot write

@@ -1,6 +1,13 @@
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { failpoint, hostId, makePrivateDir, ProcessTable, systemClock } from '@codex-remote/platform';
+import {
+  failpoint,
+  hostId,
+  type Logger,
+  makePrivateDir,
+  ProcessTable,
+  systemClock,
+} from '@codex-remote/platform';
 import {
   type ExecEnded,
   type ExecReport,
@@ -46,6 +53,8 @@ export interface ExecStoreOptions {
   readonly diskReserveBytes?: number;
   /** Shims that wait for a job. */
   readonly spares?: number;
+  /** Hears of what is damaged or cannot be read. */
+  readonly log?: Pick<Logger, 'warn'>;
 }
 
 export interface CancelResult {
@@ -125,7 +134,7 @@ export class ExecStore {
       tombstones: this.#tombstones,
       watches: this.#watches,
     });
-    adoptAll(execs, machine, { entries: this.#entries, watches: this.#watches });
+    adoptAll(execs, machine, { entries: this.#entries, watches: this.#watches, log: options.log });
     this.#supply.renew();
     this.#retainer.soon();
   }
@@ -194,6 +203,7 @@ export class ExecStore {
 
   /** Every exec that runs, and every ended one that the controller has not acknowledged. */
   unacknowledgedIds(): string[] {
+    this.#entries.readAgain();
     return this.#ids((entry) => !entry.acknowledged);
   }
 

@@ -1,8 +1,9 @@
 import { type FSWatcher, watch } from 'node:fs';
 import { execMarkName, failpoint, type ProcessIdentity, type ProcessTable } from '@codex-remote/platform';
 import { type ExecEnded, type ExecState, isEnded, type SignalName } from '@codex-remote/protocol/schema';
-import type { Timer } from '@codex-remote/protocol/wire';
+import { RemoteError, type Timer } from '@codex-remote/protocol/wire';
 import type { ExecFolder, FolderSnapshot } from '../folder/folder.ts';
+import type { Journal } from '../folder/journal.ts';
 import type { CancelIntent, StoredIdentity, StoredSpec } from '../folder/stored.ts';
 import { endProcesses } from './cancel.ts';
 import { Deadline } from './deadline.ts';
@@ -16,6 +17,9 @@ export const defaultGraceMs = 10_000;
 
 /** How long a cancel waits for the verdict after the processes are gone. */
 const verdictMs = 2_000;
+
+/** Until what the system refused is tried again. */
+const retryMs = 1_000;
 
 /** How long a cancel waits for the job to be recorded, and how often it looks. */
 const recordMs = 2_000;
@@ -61,12 +65,14 @@ export class Supervisor {
   #state: ExecState;
   #cancel: CancelIntent | undefined;
   #orphaned: boolean;
+  readonly #damage: Journal['damage'];
   #ending: Ending | undefined;
   /** A cancel found no job to end: it is ended as soon as it is recorded. */
   #endedBlind = false;
   #watcher: FSWatcher | undefined;
   #deadline: Deadline | undefined;
   #linger: Timer | undefined;
+  #retry: Timer | undefined;
   /** When the exit record was first seen. */
   #exitSeen: { monotonic: number; wall: number } | undefined;
   /** The exit was there at the agent's start: this is when the record was last written. */
@@ -88,10 +94,11 @@ export class Supervisor {
     this.#identity = found.journal.identity;
     this.#cancel = found.journal.cancel;
     this.#orphaned = found.journal.orphaned;
+    this.#damage = found.journal.damage;
     this.#shim = shim;
     this.#context = context;
     this.#exitFoundMs = found.record?.exitCode === undefined ? undefined : found.recordModifiedMs;
-    this.#state = this.#judge(found) ?? unjudged(found);
+    this.#state = judge(found, this.#unprobed(), context.hostId) ?? unjudged(found);
   }
 
   /** Begins to watch. Apart from the constructor, because it can report changes at once. */
@@ -106,7 +113,7 @@ export class Supervisor {
         clock,
         () => table.uptimeMs(),
         due,
-        () => void this.cancel('timeout', 'TERM', grace_ms ?? defaultGraceMs),
+        () => this.#timeOut(grace_ms ?? defaultGraceMs),
       );
     }
     if (this.#cancel) this.#resume(this.#cancel);
@@ -118,9 +125,20 @@ export class Supervisor {
     return this.#state;
   }
 
-  /** Reads the folder, and the process table where needed, and acts on what it finds. */
+  /**
+   * Reads the folder, and the process table where needed, and acts on what it finds. Where the system does not let us
+   * look, nothing has changed: the slow poll of the store looks again.
+   */
   look(): void {
     if (this.#closed || isEnded(this.#state)) return;
+    try {
+      this.#look();
+    } catch (error) {
+      if (!(error instanceof RemoteError)) throw error;
+    }
+  }
+
+  #look(): void {
     const folder = this.#snapshot();
     if (folder.record?.exitCode !== undefined) {
       const { clock } = this.#context;
@@ -182,13 +200,30 @@ export class Supervisor {
     this.#watcher?.close();
     this.#deadline?.cancel();
     this.#linger?.cancel();
+    this.#retry?.cancel();
   }
 
   #resume(intent: CancelIntent): void {
-    const { clock, table } = this.#context;
-    const left = intent.at_uptime_ms + intent.grace_ms - table.uptimeMs();
-    const killAt = clock.monotonic() + (intent.signal === 'KILL' ? 0 : Math.max(0, left));
-    void this.#end(intent.signal, killAt);
+    this.#untilPossible(async () => {
+      const { clock, table } = this.#context;
+      const left = intent.at_uptime_ms + intent.grace_ms - table.uptimeMs();
+      const killAt = clock.monotonic() + (intent.signal === 'KILL' ? 0 : Math.max(0, left));
+      await this.#end(intent.signal, killAt);
+    });
+  }
+
+  #timeOut(graceMs: number): void {
+    this.#untilPossible(() => this.cancel('timeout', 'TERM', graceMs));
+  }
+
+  /** Nobody waits for `work`, so nobody could try again when the system refuses now what it allows in a while. */
+  #untilPossible(work: () => Promise<unknown>): void {
+    work().catch((error: unknown) => {
+      if (!(error instanceof RemoteError)) throw error;
+      if (this.#closed || isEnded(this.#state)) return;
+      this.#retry?.cancel();
+      this.#retry = this.#context.clock.setTimer(retryMs, () => this.#untilPossible(work));
+    });
   }
 
   #end(signal: SignalName, killAt: number): Promise<number[]> {
@@ -230,12 +265,21 @@ export class Supervisor {
     const { clock, table } = this.#context;
     const until = clock.monotonic() + recordMs;
     for (;;) {
-      const job = this.#folder.record()?.job;
+      const job = this.#jobNow();
       if (job || this.#closed || isEnded(this.#state)) return job;
       if (clock.monotonic() >= until) return shellAtGate(this.#identity.shim, table);
       const { promise, resolve } = Promise.withResolvers<void>();
       clock.setTimer(recordPollMs, resolve);
       await promise;
+    }
+  }
+
+  #jobNow(): ProcessIdentity | undefined {
+    try {
+      return this.#folder.record()?.job;
+    } catch {
+      // It cannot be read now: as if it were not there yet.
+      return undefined;
     }
   }
 
@@ -297,6 +341,7 @@ export class Supervisor {
         ...(this.#cancel && { cancel: this.#cancel }),
         orphaned: this.#orphaned,
         acknowledged: false,
+        ...(this.#damage && { damage: this.#damage }),
       },
       ...(record && { record }),
       shimText: (record?.exitCode ?? 0) > 128 ? this.#folder.shimText() : '',
@@ -316,17 +361,27 @@ export class Supervisor {
   }
 
   #probe(folder: FolderSnapshot): Probe {
-    const { table, clock, bootId } = this.#context;
+    const { table } = this.#context;
+    const unprobed = this.#unprobed();
+    // What is recorded needs no proof by who is there.
+    if (folder.record?.exitCode !== undefined) return unprobed;
+    const shimAlive = this.#shim?.alive ?? table.isAlive(this.#identity.shim);
+    return shimAlive ? unprobed : { ...unprobed, ...probeWithoutShim(folder, this.#identity, table) };
+  }
+
+  /** The careful answer of who has not looked at the process table. */
+  #unprobed(): Probe {
+    const { clock, bootId } = this.#context;
     const seen = this.#exitSeen;
-    const known = {
+    return {
       bootId,
       nowMs: clock.wall(),
       exitKnownMs: seen ? clock.monotonic() - seen.monotonic : 0,
       ...(seen && { exitSeenMs: this.#exitFoundMs ?? seen.wall }),
+      shimAlive: true,
+      shimSessionAlive: true,
+      jobAlive: true,
     };
-    const shimAlive = this.#shim?.alive ?? table.isAlive(this.#identity.shim);
-    if (shimAlive) return { ...known, shimAlive, shimSessionAlive: true, jobAlive: true };
-    return { ...known, ...probeWithoutShim(folder, this.#identity, table) };
   }
 }
 

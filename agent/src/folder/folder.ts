@@ -1,8 +1,9 @@
-import { closeSync, constants, open, readFileSync, rmSync, statSync, writeSync } from 'node:fs';
+import { closeSync, constants, copyFileSync, lstatSync, open, rmSync, type Stats, writeSync } from 'node:fs';
 import { open as openHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { appendLine, type Journal, readJournal } from './journal.ts';
+import { isMissing, readStateFile, unreadable } from '@codex-remote/platform';
+import { appendLine, foldJournal, type Journal } from './journal.ts';
 import { type ExitRecord, parseRecord, recordBytes } from './record.ts';
 import { Released } from './released.ts';
 import type { JournalLine } from './stored.ts';
@@ -29,6 +30,10 @@ export interface FolderSnapshot {
  *   shim      what its shells said
  *   stdout stderr times script
  *   released  how many of the oldest bytes of the logs are gone
+ *   journal.bad exit.bad   copies of what was damaged when it was found
+ *
+ * What is missing is told as missing. What cannot be read now throws `state_unusable` or `fds_exhausted`: nobody may take
+ * the one for the other and call an exec lost.
  */
 export class ExecFolder {
   readonly id: string;
@@ -61,7 +66,8 @@ export class ExecFolder {
   }
 
   journal(): Journal | undefined {
-    return readJournal(this.file('journal'));
+    const text = this.#read('journal');
+    return text === undefined ? undefined : foldJournal(text);
   }
 
   /**
@@ -108,20 +114,34 @@ export class ExecFolder {
     return times.length > 0 ? Math.max(...times) : undefined;
   }
 
+  /** Keeps a damaged file as it was found, once; false when that was done before or there is no room for it. */
+  keepBad(name: 'journal' | 'exit'): boolean {
+    try {
+      copyFileSync(this.file(name), this.file(`${name}.bad`), constants.COPYFILE_EXCL);
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
   remove(): void {
     rmSync(this.path, { recursive: true, force: true });
   }
 
   #read(name: string): string | undefined {
-    try {
-      return readFileSync(this.file(name), 'utf8');
-    } catch {
-      return undefined;
-    }
+    return readStateFile(this.file(name));
   }
 
-  #stat(name: string): { size: number; mtimeMs: number } | undefined {
-    return statSync(this.file(name), { throwIfNoEntry: false });
+  /** Of a regular file: what was put in the place of a log has a size of its own, which is not the log's. */
+  #stat(name: string): Stats | undefined {
+    const path = this.file(name);
+    try {
+      const stat = lstatSync(path);
+      return stat.isFile() ? stat : undefined;
+    } catch (error) {
+      if (isMissing(error)) return undefined;
+      throw unreadable(path, error);
+    }
   }
 }
 

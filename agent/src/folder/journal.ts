@@ -1,4 +1,5 @@
-import { appendFileSync, readFileSync, writeSync } from 'node:fs';
+import { closeSync, constants, fstatSync, ftruncateSync, openSync, writeSync } from 'node:fs';
+import { crc32 } from 'node:zlib';
 import { type ExecEnded, isEnded } from '@codex-remote/protocol/schema';
 import {
   type CancelIntent,
@@ -19,40 +20,54 @@ export interface Journal {
   readonly end?: ExecEnded;
   readonly acknowledged: boolean;
   readonly acknowledgedMs?: number;
+  /** What could not be verified and was left out: the unfinished last line, or something before it. */
+  readonly damage?: 'torn' | 'damaged';
 }
 
-/** A newline on both sides: a torn line before it spoils nothing. */
+/**
+ * A newline on both sides: a torn line before it spoils nothing. `sum` is the CRC-32 of the line without it, so that a
+ * line that has changed is not taken for another one; agents that know no sum pass over it.
+ */
 export function encodeLine(line: JournalLine): string {
-  return `\n${JSON.stringify(line)}\n`;
+  const text = JSON.stringify(line);
+  return `\n${text.slice(0, -1)},"sum":"${sumOf(text)}"}\n`;
 }
 
-/** To a journal that is open for appending. Throws what the system said. */
+/** To a journal that is open for appending: the whole line or nothing. Throws what the system said. */
 export function writeLine(fd: number, line: JournalLine): void {
   const bytes = Buffer.from(encodeLine(line));
-  for (let at = 0; at < bytes.byteLength; ) at += writeSync(fd, bytes, at);
+  const { size } = fstatSync(fd);
+  try {
+    for (let at = 0; at < bytes.byteLength; ) at += writeSync(fd, bytes, at);
+  } catch (error) {
+    ftruncateSync(fd, size);
+    throw error;
+  }
 }
 
 /** Throws what the system said. */
 export function appendLine(path: string, line: JournalLine): void {
-  appendFileSync(path, encodeLine(line), { mode: 0o600 });
-}
-
-/** Undefined when there is no such file; lines that are torn or not ours say nothing. */
-export function readJournal(path: string): Journal | undefined {
-  let text: string;
+  const { O_WRONLY, O_APPEND, O_CREAT, O_NOFOLLOW, O_NONBLOCK } = constants;
+  const fd = openSync(path, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK, 0o600);
   try {
-    text = readFileSync(path, 'utf8');
-  } catch {
-    return undefined;
+    writeLine(fd, line);
+  } finally {
+    closeSync(fd);
   }
-  return foldJournal(text);
 }
 
+/** Lines that are torn, damaged or not ours say nothing; that there were some is told. */
 export function foldJournal(text: string): Journal {
   let journal: Journal = { orphaned: false, acknowledged: false };
-  for (const line of text.split('\n')) {
-    const said = line === '' ? undefined : parseStored(journalLine, line);
-    if (!said) continue;
+  const lines = text.split('\n');
+  for (const [index, line] of lines.entries()) {
+    if (line === '') continue;
+    const said = isVerified(line) ? parseStored(journalLine, line) : undefined;
+    if (!said) {
+      const torn = index === lines.length - 1 && journal.damage === undefined;
+      journal = { ...journal, damage: torn ? 'torn' : 'damaged' };
+      continue;
+    }
     const end = said.end && isEnded(said.end) ? said.end : undefined;
     journal = {
       ...journal,
@@ -66,4 +81,14 @@ export function foldJournal(text: string): Journal {
     };
   }
   return journal;
+}
+
+/** True for a line of an agent that wrote no sums, too. */
+function isVerified(line: string): boolean {
+  const [, text, sum] = /^(.*),"sum":"([0-9a-f]{8})"\}$/.exec(line) ?? [];
+  return text === undefined || sumOf(`${text}}`) === sum;
+}
+
+function sumOf(text: string): string {
+  return crc32(text).toString(16).padStart(8, '0');
 }

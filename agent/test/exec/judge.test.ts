@@ -25,7 +25,15 @@ const cancel: CancelIntent = { cause: 'cancel', signal: 'TERM', at_ms: 2_500, at
 const job = { pid: 20, start: 6 };
 
 function record(said: Partial<ExitRecord> = {}): ExitRecord {
-  return { aborted: false, noCwd: false, eof: new Set(), torn: new Set(), ...said };
+  return {
+    aborted: false,
+    noCwd: false,
+    eof: new Set(),
+    torn: new Set(),
+    untouched: false,
+    damaged: false,
+    ...said,
+  };
 }
 const drained = new Set(['stdout', 'stderr']);
 
@@ -150,7 +158,7 @@ describe('judge', () => {
     ],
     [
       'never started: no identity',
-      { identity: null },
+      { identity: null, record: record({ untouched: true }) },
       gone,
       { status: 'lost', reason: 'not_started', safe_to_retry: true },
     ],
@@ -162,9 +170,33 @@ describe('judge', () => {
     ],
     [
       'never started: nothing but a journal',
-      { spec: null, identity: null },
+      { spec: null, identity: null, record: record({ untouched: true }) },
       gone,
       { status: 'lost', reason: 'not_started', safe_to_retry: true },
+    ],
+    [
+      'its identity was removed after it had run',
+      { identity: null, record: record({ job }) },
+      gone,
+      { status: 'lost', reason: 'state_removed', safe_to_retry: false },
+    ],
+    [
+      'its journal was emptied, and its record too',
+      { spec: null, identity: null },
+      gone,
+      { status: 'lost', reason: 'state_removed', safe_to_retry: false },
+    ],
+    [
+      'its journal was emptied after its exit',
+      { spec: null, identity: null, record: record({ job, exitCode: 7, eof: drained }) },
+      gone,
+      { status: 'finished', reason: 'exited', exit_code: 7 },
+    ],
+    [
+      'damaged in its record',
+      { record: record({ job, damaged: true }) },
+      gone,
+      { status: 'lost', reason: 'no_record', warnings: ['state_damaged'] },
     ],
     [
       'the directory went',

@@ -5,7 +5,7 @@ import { execMarkName, ProcessTable } from '@codex-remote/platform';
 import type { ExecEnded, ExecSpec, ExecState } from '@codex-remote/protocol/schema';
 import type { Spooled } from '../../src/exec/spool.ts';
 import { ExecStore, type ExecStoreOptions, type StartResult } from '../../src/exec/store.ts';
-import { readJournal } from '../../src/folder/journal.ts';
+import { ExecFolder } from '../../src/folder/folder.ts';
 
 /** A real store with real processes in a temporary home. `close` ends everything it started. */
 export class StoreLab {
@@ -75,7 +75,15 @@ export class StoreLab {
   close(): void {
     this.store.close();
     const execs = join(this.home, 'execs');
-    const journals = readdirSync(execs).map((id) => readJournal(join(execs, id, 'journal')));
+    const journals = readdirSync(execs).map((id) => {
+      const folder = new ExecFolder(execs, id);
+      try {
+        return folder.journal();
+      } catch {
+        // A test has made it unreadable.
+        return undefined;
+      }
+    });
     // One look at the process table for all of them: some tests start hundreds.
     const all = this.table.all();
     const shims = new Set(journals.flatMap((journal) => journal?.identity?.shim.pid ?? []));

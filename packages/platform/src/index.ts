@@ -13,4 +13,5 @@ export * from './lock.ts';
 export * from './log-file.ts';
 export * from './paths.ts';
 export * from './process-identity.ts';
+export * from './state-file.ts';
 export * from './ws-transport.ts';

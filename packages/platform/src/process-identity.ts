@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto';
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
+import { RemoteError } from '@codex-remote/protocol/wire';
 
 /** One process of one boot: a pid alone is used again, a pid with its start time is not. */
 export interface ProcessIdentity {
@@ -19,12 +20,21 @@ export interface ProcessStat extends ProcessIdentity {
   readonly session: number;
 }
 
-/** Reads the process table. All of it is Linux; `root` and `hostFacts` are replaced by tests. */
+/**
+ * Reads the process table. All of it is Linux; `root` and `hostFacts` are replaced by tests.
+ *
+ * Not being able to look is not seeing nothing: where the system refuses (no descriptor left, an I/O error) every method
+ * throws what `RemoteError.from` makes of it, and nobody is taken for dead.
+ */
 export class ProcessTable {
   readonly #root: string;
+  /** Of the time namespace we are in, see time_namespaces(7): what is stored is told from the host's boot on. */
+  readonly #bootOffsetSeconds: number;
 
   constructor(root = '/proc') {
     this.#root = root;
+    const offset = /^boottime\s+(-?\d+)/m.exec(this.#read('self/timens_offsets') ?? '')?.[1];
+    this.#bootOffsetSeconds = Number(offset ?? 0);
   }
 
   /** New with every boot: a uuid. Empty where the system does not tell. */
@@ -35,13 +45,14 @@ export class ProcessTable {
   /** Milliseconds since boot, time asleep included; resolution 10 ms. Unlike the wall clock it never jumps. */
   uptimeMs(): number {
     const seconds = Number(this.#read('uptime')?.split(' ')[0]);
-    return Number.isFinite(seconds) ? Math.round(seconds * 1000) : 0;
+    return Number.isFinite(seconds) ? Math.round((seconds - this.#bootOffsetSeconds) * 1000) : 0;
   }
 
   /** Undefined when there is no such process. */
   stat(pid: number): ProcessStat | undefined {
     const line = this.#read(`${pid}/stat`);
-    return line === undefined ? undefined : parseStat(line);
+    const stat = line === undefined ? undefined : parseStat(line);
+    return stat && { ...stat, start: stat.start - this.#bootOffsetSeconds * ticksPerSecond };
   }
 
   /** True when exactly this process is there and is not a zombie: kill(2) succeeds on zombies, so it proves nothing. */
@@ -79,13 +90,24 @@ export class ProcessTable {
     return environ !== undefined && `\0${environ}\0`.includes(`\0${name}=${value}\0`);
   }
 
+  /** Its working directory. Gone, or not ours to read: undefined. */
+  directory(pid: number): string | undefined {
+    try {
+      return readlinkSync(join(this.#root, `${pid}/cwd`));
+    } catch (error) {
+      if (isAbsent(error)) return undefined;
+      throw RemoteError.from(error);
+    }
+  }
+
   #pids(): number[] {
     try {
       return readdirSync(this.#root)
         .map(Number)
         .filter((pid) => Number.isInteger(pid) && pid > 0);
-    } catch {
-      return [];
+    } catch (error) {
+      if (isAbsent(error)) return [];
+      throw RemoteError.from(error);
     }
   }
 
@@ -93,10 +115,21 @@ export class ProcessTable {
   #read(path: string): string | undefined {
     try {
       return readFileSync(join(this.#root, path), 'latin1');
-    } catch {
-      return undefined;
+    } catch (error) {
+      if (isAbsent(error)) return undefined;
+      throw RemoteError.from(error);
     }
   }
+}
+
+/** The unit of start times in /proc; sysconf(_SC_CLK_TCK) is 100 on every Linux of today. */
+const ticksPerSecond = 100;
+
+/** ESRCH: it ended between our opening and our reading. EACCES, EPERM: another user's. */
+const absent: readonly unknown[] = ['ENOENT', 'ESRCH', 'EACCES', 'EPERM', 'ENOTDIR'];
+
+function isAbsent(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && absent.includes(error.code);
 }
 
 /**

@@ -67,7 +67,7 @@ const common = {
   ephemeral: z.boolean().optional(),
   /** Something in the background still holds an output pipe; later output is kept. */
   writers_remaining: z.boolean().optional(),
-  /** `supervisor_lost`, `log_incomplete`, `environment_plain`, `environment_failed` … */
+  /** `supervisor_lost`, `log_incomplete`, `state_damaged`, `environment_plain`, `environment_failed` … */
   warnings: z.array(z.string()).optional(),
 };
 

@@ -135,12 +135,30 @@ export class RemoteError extends Error {
     return new RemoteError('internal', message, { ...details, facts });
   }
 
-  /** Any thrown value as one of ours; what is not ours is a defect and becomes `internal`. */
+  /**
+   * Any thrown value as one of ours. What the system is short of is no defect and gets its code; the rest that is not ours
+   * becomes `internal`.
+   */
   static from(error: unknown): RemoteError {
     if (error instanceof RemoteError) return error;
     const message = error instanceof Error ? error.message : String(error);
-    return new RemoteError('internal', message, {}, error);
+    return new RemoteError(shortage(error) ?? 'internal', message, {}, error);
   }
+}
+
+/** errno(3) names of an error of Node's, and SQLITE_FULL, by what they are to users. */
+const shortages: ReadonlyMap<unknown, ErrorCode> = new Map([
+  ['ENOSPC', 'disk_low'],
+  ['EDQUOT', 'disk_low'],
+  ['EMFILE', 'fds_exhausted'],
+  ['ENFILE', 'fds_exhausted'],
+]);
+const sqliteFull = 13;
+
+function shortage(error: unknown): ErrorCode | undefined {
+  if (!(error instanceof Error)) return undefined;
+  if ('errcode' in error && error.errcode === sqliteFull) return 'disk_low';
+  return 'code' in error ? shortages.get(error.code) : undefined;
 }
 
 function readDetails(wire: Record<string, unknown>): ErrorDetails {
