@@ -1,14 +1,18 @@
 import { createHash } from 'node:crypto';
 import { chmod, copyFile, mkdir, mkdtemp, readdir, readFile, rename, rm } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
+import { parseArgs } from 'node:util';
 import { type BuildOptions, build, type Plugin } from 'esbuild';
 
-/** Bundles everything that is published: the CLI (hot part and oclif part), the controller, the agent and its shim. */
+/** Bundles everything that is published: the CLI (hot part and oclif part), the controller, the agent and its scripts. */
 const root = join(import.meta.dirname, '..');
 const dist = join(root, 'packages/cli/dist');
-const { version } = JSON.parse(await readFile(join(root, 'packages/cli/package.json'), 'utf8')) as {
+const packaged = JSON.parse(await readFile(join(root, 'packages/cli/package.json'), 'utf8')) as {
   version: string;
 };
+/** Tests make other releases with them: `--out DIR --version 0.2.0`. */
+const { values: asked } = parseArgs({ options: { out: { type: 'string' }, version: { type: 'string' } } });
+const version = asked.version ?? packaged.version;
 
 const entry = {
   boot: join(root, 'packages/cli/src/boot.ts'),
@@ -87,15 +91,17 @@ async function bundleInto(out: string, failpoints: boolean): Promise<void> {
     entryPoints: [entry.boot],
     outfile: join(fresh, 'boot.cjs'),
   });
-  await copyFile(join(root, 'agent/src/exec/shim.sh'), join(fresh, 'shim.sh'));
-  await chmod(join(fresh, 'shim.sh'), 0o644);
+  for (const script of ['exec/shim.sh', 'service/keeper.sh']) {
+    await copyFile(join(root, 'agent/src', script), join(fresh, basename(script)));
+    await chmod(join(fresh, basename(script)), 0o644);
+  }
   for (const name of await readdir(fresh)) await rename(join(fresh, name), join(out, name));
   await rm(fresh, { recursive: true });
 }
 
 /** Equal sources give equal builds: the id is a hash of what went into the daemons, known only after a first pass. */
 async function buildId(define: Record<string, string>): Promise<string> {
-  const hash = createHash('sha256');
+  const hash = createHash('sha256').update(version);
   for (const entryPoint of [entry.controller, entry.agent]) {
     const probe = await build({
       ...daemon,
@@ -109,6 +115,6 @@ async function buildId(define: Record<string, string>): Promise<string> {
   return hash.digest('hex').slice(0, 16);
 }
 
-await bundleInto(dist, false);
+await bundleInto(asked.out ?? dist, false);
 // For tests alone: npm packs the files of `dist`, not its folders.
-await bundleInto(join(dist, 'failpoints'), true);
+if (asked.out === undefined) await bundleInto(join(dist, 'failpoints'), true);

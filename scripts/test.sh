@@ -9,6 +9,8 @@ missing=
 command -v ssh >/dev/null || missing="$missing openssh-client"
 command -v busybox >/dev/null || missing="$missing busybox"
 command -v git >/dev/null || missing="$missing git"
+# Units are checked by systemd itself, and run under a user manager that a test starts.
+command -v systemd-analyze >/dev/null || missing="$missing systemd"
 if [ -n "$missing" ]; then
   if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     echo "installing$missing"

@@ -14,6 +14,12 @@ export interface AgentHome {
   readonly log: string;
   /** What the running daemon says of itself; informs only, the lock decides. */
   readonly daemon: string;
+  /** Pid of the keeper that may start daemons; any other ends when it looks. */
+  readonly keeper: string;
+  /** What the user wants of the service: kept while the agent is down. */
+  readonly wishes: string;
+  /** Which runtime and bundle run, and which ran before. */
+  readonly versions: string;
   readonly execs: string;
   /** Runtime and bundles, shared by hash between hosts and controllers. */
   readonly store: string;
@@ -30,6 +36,9 @@ export function agentHome(path: string): AgentHome {
     lock: join(path, 'agent.lock'),
     log: join(path, 'agent.log'),
     daemon: join(path, 'agent.json'),
+    keeper: join(path, 'keeper'),
+    wishes: join(path, 'service.json'),
+    versions: join(path, 'versions.json'),
     execs: join(path, 'execs'),
     store: join(base, 'store'),
     base,

@@ -1,15 +1,18 @@
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { type AgentService, agentService } from '@codex-remote/protocol/schema';
 import { RemoteError } from '@codex-remote/protocol/wire';
 import { runBridge } from './commands/bridge.ts';
 import { runDaemon } from './commands/daemon.ts';
 import { initAgent } from './commands/init.ts';
 import { purgeHome } from './commands/purge.ts';
+import { ReadyPipe } from './commands/ready-pipe.ts';
 import { runningExecs } from './commands/running-execs.ts';
-import { startDaemon } from './commands/start.ts';
-import { stopDaemon } from './commands/stop.ts';
+import { startAgent } from './commands/start.ts';
+import { stopAgent } from './commands/stop.ts';
 import { type AgentHome, agentHome } from './home.ts';
+import { thisHost } from './service/host.ts';
 import { agentVersion } from './version.ts';
 
 /**
@@ -18,35 +21,61 @@ import { agentVersion } from './version.ts';
  */
 const bundle = fileURLToPath(import.meta.url);
 
-const commands: Readonly<Record<string, (home: () => AgentHome) => Promise<object | undefined>>> = {
+/** All that any of them takes. */
+const flags = {
+  home: { type: 'string' },
+  /** `start`: also after a reboot. */
+  boot: { type: 'boolean' },
+  /** `daemon`: what keeps it, by whom, and where its starter waits. */
+  service: { type: 'string' },
+  keeper: { type: 'string' },
+  'ready-fd': { type: 'string' },
+} as const;
+
+interface Call {
+  readonly home: AgentHome;
+  readonly boot: boolean;
+  readonly service: AgentService['kind'];
+  readonly keeper: number | undefined;
+  readonly readyFd: number | undefined;
+}
+
+const commands: Readonly<Record<string, (call: Call) => Promise<object | undefined>>> = {
   init: async () => initAgent(JSON.parse(await readStdin()), agentVersion),
-  start: (home) => startDaemon(home(), bundle),
-  stop: async (home) => ({ stopped: await stopDaemon(home()), running: runningExecs(home()) }),
-  purge: async (home) => ({ purged: await purgeHome(home()) }),
-  daemon: async (home) => {
-    await runDaemon(home(), { bundle, shim: join(dirname(bundle), 'shim.sh') });
+  start: ({ home, boot }) => startAgent({ home, bundle, boot, host: thisHost() }),
+  stop: async ({ home }) => ({ stopped: await stopAgent(home, thisHost()), running: runningExecs(home) }),
+  purge: async ({ home }) => ({ purged: await purgeHome(home, thisHost()) }),
+  daemon: async ({ home, service, keeper, readyFd }) => {
+    await runDaemon(home, {
+      bundle,
+      shim: join(dirname(bundle), 'shim.sh'),
+      service,
+      ready: new ReadyPipe(readyFd),
+      ...(keeper === undefined ? {} : { keeper }),
+    });
     return undefined;
   },
-  bridge: async (home) => {
-    await runBridge(home(), process.stdin, process.stdout);
+  bridge: async ({ home }) => {
+    await runBridge(home, process.stdin, process.stdout);
     return undefined;
   },
   version: async () => ({ version: agentVersion }),
 };
 
 async function main(argv: readonly string[]): Promise<void> {
-  const { values, positionals } = parseArgs({
-    args: [...argv],
-    options: { home: { type: 'string' } },
-    allowPositionals: true,
-  });
+  const { values, positionals } = parseArgs({ args: [...argv], options: flags, allowPositionals: true });
   const command = Object.hasOwn(commands, positionals[0] ?? '') ? commands[positionals[0] ?? ''] : undefined;
   if (!command) throw new RemoteError('usage', `agent: one of ${Object.keys(commands).join(', ')}`);
-  const home = (): AgentHome => {
-    if (!values.home) throw new RemoteError('usage', 'agent: --home is missing');
-    return agentHome(values.home);
-  };
-  const answer = await command(home);
+  const answer = await command({
+    get home() {
+      if (!values.home) throw new RemoteError('usage', 'agent: --home is missing');
+      return agentHome(values.home);
+    },
+    boot: values.boot === true,
+    service: agentService.shape.kind.parse(values.service ?? 'bare'),
+    keeper: values.keeper === undefined ? undefined : Number(values.keeper),
+    readyFd: values['ready-fd'] === undefined ? undefined : Number(values['ready-fd']),
+  });
   if (answer) process.stdout.write(`${JSON.stringify({ ok: true, ...answer })}\n`);
 }
 

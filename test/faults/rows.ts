@@ -155,7 +155,6 @@ export const rows: readonly Row[] = [
     row: 30,
     fault: "logout that kills the user's processes",
     sees: '`machine show` says what survives; what was killed is `lost`',
-    pending: true,
   },
   { row: 31, fault: 'disk full when the job ends', sees: 'the exit code is recorded' },
   {

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { ProcessTable } from '@codex-remote/platform';
+import { agentService } from '@codex-remote/protocol/schema';
 import { z } from 'zod';
 import type { AgentHome } from '../home.ts';
 
@@ -11,6 +12,9 @@ const daemonState = z.object({
   version: z.string(),
   /** Path of the bundle it runs. */
   bundle: z.string(),
+  /** Path of the Node that runs it, and what keeps it running; agents of 0.1.0 do not say. */
+  node: z.string().optional(),
+  service: agentService.shape.kind.optional(),
   started_at: z.string(),
 });
 export type DaemonState = z.infer<typeof daemonState>;

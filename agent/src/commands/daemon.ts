@@ -1,7 +1,9 @@
-import { closeSync, unlinkSync } from 'node:fs';
+import { unlinkSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 import {
   createLogger,
   failpoint,
+  type Lock,
   loadOrCreateIdentity,
   newId,
   ProcessTable,
@@ -10,6 +12,8 @@ import {
   takeLock,
   writeDurableSync,
 } from '@codex-remote/platform';
+import type { AgentService } from '@codex-remote/protocol/schema';
+import { RemoteError } from '@codex-remote/protocol/wire';
 import { Connector } from '../connect/connector.ts';
 import { closeInheritedDescriptors } from '../exec/descriptors.ts';
 import { ExecStore } from '../exec/store.ts';
@@ -17,28 +21,42 @@ import { type AgentHome, readAgentConfig } from '../home.ts';
 import { createHandler } from '../serve/serve-session.ts';
 import { agentVersion } from '../version.ts';
 import type { DaemonState } from './daemon-state.ts';
+import { appointedKeeper } from './keeper.ts';
+import type { ReadyPipe } from './ready-pipe.ts';
 
-/** Where the one who started us waits: it is closed once we serve. */
-const readyFd = 3;
-
-export interface DaemonFiles {
+export interface DaemonOptions {
+  /** Paths of what it runs from. */
   readonly bundle: string;
   readonly shim: string;
+  /** What keeps it running. */
+  readonly service: AgentService['kind'];
+  /** Pid of the keeper that started it. */
+  readonly keeper?: number;
+  readonly ready: ReadyPipe;
 }
+
+/** How long it waits for the agent before it to end: one whose starter ends that, and one that was started again. */
+const handoverMs = 15_000;
+const againMs = 2_000;
+const pollMs = 5;
 
 /**
  * The agent itself, until it is asked to stop. Its execs do not end with it: they have sessions of their own, and the next
- * daemon finds them by their folders. Throws `already_running` where another daemon has the home.
+ * daemon finds them by their folders. Returns at once where it is not wanted: another daemon has the home and keeps it, or
+ * another keeper was appointed. Whoever started it takes that for an end, not for a crash.
  */
-export async function runDaemon(home: AgentHome, files: DaemonFiles): Promise<void> {
-  const lock = takeLock(home.lock);
+export async function runDaemon(home: AgentHome, options: DaemonOptions): Promise<void> {
+  const lock = await waitForHome(home, options.ready);
+  if (!lock) return;
+  // With the lock held: who takes the appointment away looks at the lock afterwards.
+  if (options.keeper !== undefined && appointedKeeper(home) !== options.keeper) return lock.release();
   const logFile = new RotatingFile(home.log);
   const log = createLogger(logFile);
   const clock = systemClock;
   const table = new ProcessTable();
   const stopping = Promise.withResolvers<void>();
   const config = readAgentConfig(home);
-  const store = new ExecStore({ home: home.path, shim: files.shim, log });
+  const store = new ExecStore({ home: home.path, shim: options.shim, log });
   const connector = new Connector({
     clock,
     log,
@@ -59,14 +77,16 @@ export async function runDaemon(home: AgentHome, files: DaemonFiles): Promise<vo
     pid: process.pid,
     start,
     version: agentVersion,
-    bundle: files.bundle,
+    bundle: options.bundle,
+    node: process.execPath,
+    service: options.service,
     started_at: new Date(clock.wall()).toISOString(),
   };
   failpoint('agent.daemon_state.before');
   writeDurableSync(home.daemon, JSON.stringify(state));
   failpoint('agent.daemon_state.after');
   log.info({ version: agentVersion, running: store.runningIds().length }, 'agent started');
-  closeSync(readyFd);
+  options.ready.close();
   closeInheritedDescriptors();
 
   const running = connector.run();
@@ -78,4 +98,20 @@ export async function runDaemon(home: AgentHome, files: DaemonFiles): Promise<vo
   unlinkSync(home.daemon);
   logFile.close();
   lock.release();
+}
+
+/** Undefined where another agent keeps the home. */
+async function waitForHome(home: AgentHome, ready: ReadyPipe): Promise<Lock | undefined> {
+  const limitMs = ready.open ? handoverMs : againMs;
+  const until = performance.now() + limitMs;
+  for (let first = true; ; first = false) {
+    try {
+      return takeLock(home.lock);
+    } catch (error) {
+      if (RemoteError.from(error).code !== 'already_running') throw error;
+      if (performance.now() > until) return undefined;
+    }
+    if (first) ready.standingBy();
+    await sleep(pollMs);
+  }
 }

@@ -2,10 +2,12 @@ import { rmdirSync, rmSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { RemoteError } from '@codex-remote/protocol/wire';
 import { type AgentHome, readAgentConfig } from '../home.ts';
+import type { ServiceHost } from '../service/host.ts';
+import { removeFromBoot, removeServices } from '../service/installed.ts';
 import { runningExecs } from './running-execs.ts';
 
-/** Removes the home of an agent that was stopped, logs and records included. Throws `conflict` while execs run. */
-export async function purgeHome(home: AgentHome): Promise<boolean> {
+/** Removes the home of an agent that was stopped, logs and records included, and what a service manager has of it. Throws `conflict` while execs run. */
+export async function purgeHome(home: AgentHome, host: ServiceHost): Promise<boolean> {
   const running = runningExecs(home);
   if (running.length > 0) {
     throw new RemoteError(
@@ -17,6 +19,8 @@ export async function purgeHome(home: AgentHome): Promise<boolean> {
       },
     );
   }
+  await removeFromBoot(host, home);
+  await removeServices(host, home);
   for (const endpoint of readAgentConfig(home).endpoints) {
     if (endpoint.kind === 'tunnel') removeSocketFolder(endpoint.dir);
   }

@@ -1,5 +1,10 @@
 import { failpoint } from '@codex-remote/platform';
-import type { AgentEndpoint, Stage } from '@codex-remote/protocol/schema';
+import {
+  type AgentEndpoint,
+  type AgentService,
+  agentService,
+  type Stage,
+} from '@codex-remote/protocol/schema';
 import { type Clock, RemoteError } from '@codex-remote/protocol/wire';
 import { z } from 'zod';
 import { LocalTransport } from '../ssh/local-transport.ts';
@@ -52,6 +57,8 @@ export interface UpContext {
   /** Base on the machine, as the user gave it; absent = the machine's own default. */
   readonly agentHome?: string;
   readonly systemNode?: boolean;
+  /** Also after a reboot, by cron where nothing else does it. */
+  readonly boot?: boolean;
   readonly runtimes: RuntimeSources;
   /** Shared between calls: it remembers hashes. */
   readonly entries: StoreEntries;
@@ -78,6 +85,8 @@ export interface UpContext {
 export interface UpResult {
   readonly installed: Installed;
   readonly connection: TunnelKind | 'local';
+  /** What keeps the agent running there. */
+  readonly service?: AgentService;
   /** Nothing had to be uploaded or started. */
   readonly already_up: boolean;
   readonly stages: readonly Stage[];
@@ -92,7 +101,15 @@ const initReply = z.object({
   agent_key: z.string().length(43),
   version: z.string().max(64),
 });
-const startReply = z.object({ pid: z.number(), already: z.boolean(), version: z.string() });
+const startReply = z.object({
+  pid: z.number(),
+  already: z.boolean(),
+  version: z.string(),
+  service: agentService.optional(),
+  warnings: z.array(z.string()).default([]),
+});
+/** A start waits for the agent before it to end, for the new one to serve, and for that one's return where it does not. */
+const startIdleMs = 90_000;
 
 /** How long a connection that exists may take to answer before a fresh one is made. */
 const liveAnswerMs = 3_000;
@@ -137,12 +154,16 @@ export async function up(context: UpContext): Promise<UpResult> {
     });
     const started = await stages.run('start', async (note) => {
       const reply = present(
-        await runAgentCommand(transport, installed, ['start', '--home', installed.home], startReply, {
-          clock,
-          signal,
-        }),
+        await runAgentCommand(
+          transport,
+          installed,
+          ['start', '--home', installed.home, ...(context.boot ? ['--boot'] : [])],
+          startReply,
+          { clock, signal, idleMs: startIdleMs },
+        ),
       );
-      note(reply.already ? `runs already, pid ${reply.pid}` : `pid ${reply.pid}`);
+      const kept = reply.service === undefined ? '' : `, ${reply.service.kind}`;
+      note(`${reply.already ? 'runs already, ' : ''}pid ${reply.pid}${kept}`);
       return reply;
     });
     let connection: UpResult['connection'] = 'local';
@@ -165,10 +186,11 @@ export async function up(context: UpContext): Promise<UpResult> {
     return {
       installed,
       connection,
+      ...(started.service === undefined ? {} : { service: started.service }),
       already_up: !uploaded && started.already,
       stages: stages.done,
       duration_ms: Math.round(clock.monotonic() - began),
-      warnings,
+      warnings: [...started.warnings, ...warnings],
     };
   } finally {
     await owned?.close();

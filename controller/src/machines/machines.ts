@@ -235,6 +235,7 @@ export class Machines {
         ? {}
         : { agent_version: live?.info.hello.agent_version ?? machine.agent_version }),
       ...(machine.installation ? { agent_home: machine.installation.home } : {}),
+      ...(machine.installation?.service ? { service: machine.installation.service } : {}),
       installed: machine.installation !== undefined,
       // As last reported: what runs there goes on while the machine is away.
       running: this.#world.history.list({

@@ -6,7 +6,14 @@ import {
   type Stage,
 } from '@codex-remote/protocol/schema';
 import { RemoteError } from '@codex-remote/protocol/wire';
-import { type Installed, ownRuntimes, type Reach, StoreEntries, up } from '../bootstrap/index.ts';
+import {
+  type Installed,
+  ownRuntimes,
+  type Reach,
+  StoreEntries,
+  type UpResult,
+  up,
+} from '../bootstrap/index.ts';
 import type { ConnectionKind, Installation, MachineRecord } from '../registry/registry.ts';
 import type { HostTransport } from '../ssh/index.ts';
 import { bundleFiles } from './bundle.ts';
@@ -71,13 +78,15 @@ export class MachineBringUp {
       canary: () => runCanary({ execs, changes, clock, machine: machine.name, signal: this.#signal }),
       onStage: this.#onStage,
       ...(agentHome === undefined ? {} : { agentHome }),
+      ...(this.#request.boot === undefined ? {} : { boot: this.#request.boot }),
       ...(this.#request.system_node === undefined ? {} : { systemNode: this.#request.system_node }),
     });
-    await this.#remember(result.connection);
+    await this.#remember(result);
     return {
       machine: machine.name,
       connection: result.connection,
       agent_version: links.of(machine.name).live?.info.hello.agent_version ?? result.installed.version,
+      ...(result.service === undefined ? {} : { service: result.service }),
       already_up: result.already_up,
       stages: [...result.stages],
       duration_ms: result.duration_ms,
@@ -124,7 +133,8 @@ export class MachineBringUp {
     await registry.update(this.#machine.name, (record) => {
       if (this.#machine.ssh !== undefined) record.ssh = this.#machine.ssh;
       if (this.#machine.agent_home !== undefined) record.agent_home = this.#machine.agent_home;
-      record.installation = installation;
+      const service = record.installation?.service;
+      record.installation = { ...installation, ...(service && { service }) };
       delete record.down_at;
       record.ssh_memory = memoryOf(this.#context);
     });
@@ -166,11 +176,12 @@ export class MachineBringUp {
     });
   }
 
-  async #remember(connection: ConnectionKind): Promise<void> {
+  async #remember({ connection, service }: UpResult): Promise<void> {
     const now = new Date(this.#world.clock.wall()).toISOString();
     const version = this.#world.links.of(this.#machine.name).live?.info.hello.agent_version;
     await this.#world.registry.update(this.#machine.name, (record) => {
-      if (record.installation) record.installation.connection = connection;
+      if (record.installation)
+        record.installation = { ...record.installation, connection, ...(service && { service }) };
       record.last_seen_at = now;
       if (version !== undefined) record.agent_version = version;
       if (connection === 'local') return;

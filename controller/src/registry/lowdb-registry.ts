@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { failpoint, writeDurable } from '@codex-remote/platform';
-import { machineName } from '@codex-remote/protocol/schema';
+import { agentService, machineName } from '@codex-remote/protocol/schema';
 import { RemoteError } from '@codex-remote/protocol/wire';
 import { type Adapter, Low } from 'lowdb';
 import { z } from 'zod';
@@ -27,6 +27,7 @@ const record = z.object({
       node: z.string(),
       bundle: z.string(),
       connection: z.enum(['local', 'tunnel', 'bridge', 'direct']),
+      service: agentService.optional(),
     })
     .optional(),
   ssh_ok: z.boolean().optional(),

@@ -1,4 +1,4 @@
-import type { MachineView } from '@codex-remote/protocol/schema';
+import type { AgentService, MachineView } from '@codex-remote/protocol/schema';
 
 export type ConnectionKind = NonNullable<MachineView['connection']>;
 
@@ -24,6 +24,8 @@ export interface Installation {
   node: string;
   bundle: string;
   connection: ConnectionKind;
+  /** What keeps the agent running there, as it was at the last `machine up`. */
+  service?: AgentService;
 }
 
 export interface MachineRecord {

@@ -46,6 +46,8 @@ export class Cli {
       CODEX_REMOTE_HOME: home,
       CODEX_REMOTE_OUTPUT: 'json',
       LANG: 'C.UTF-8',
+      // A test says itself when an agent that it ended returns, and this user's service manager is none of its business.
+      CODEX_REMOTE_AGENT_SERVICE: 'bare',
       ...env,
     };
   }

@@ -17,6 +17,13 @@ const abilities = {
   ],
   'time namespaces': ['unshare', '-UrT', '--boottime', '86400', 'true'],
   prlimit: ['prlimit', '--nofile=64', 'true'],
+  'systemd-analyze': ['systemd-analyze', '--version'],
+  /** One that we start ourselves, in a mount namespace where the system seems to have been booted by systemd. */
+  'a user manager of systemd': [
+    'sh',
+    '-c',
+    '[ "$(id -u)" = 0 ] && [ -x /lib/systemd/systemd ] && unshare -m sh -c "mount -t tmpfs tmpfs /run/systemd"',
+  ],
   'useradd(8)': ['sh', '-c', '[ "$(id -u)" = 0 ] && command -v useradd'],
 } as const satisfies Record<string, readonly [string, ...string[]]>;
 

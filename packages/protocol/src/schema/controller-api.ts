@@ -2,6 +2,7 @@ import { z } from 'zod';
 import type { WireError } from '../wire/errors.ts';
 import { execState, logSelection, signalName } from './exec.ts';
 import { execId, machineName } from './names.ts';
+import { agentService } from './service.ts';
 
 /**
  * The controller's HTTP API, `/v1/…`, JSON unless said otherwise. Errors are `{error: WireError}` with the status of the
@@ -63,6 +64,8 @@ export const machineUp = sshContext.extend({
   system_node: z.boolean().optional(),
   /** Bridge even where forwarding is allowed, for tests and odd servers. */
   bridge: z.boolean().optional(),
+  /** Start the agent at boot, by cron where no service manager does. */
+  boot: z.boolean().optional(),
 });
 export type MachineUp = z.infer<typeof machineUp>;
 
@@ -75,6 +78,8 @@ export const machineView = z.object({
   last_seen_at: z.string().optional(),
   agent_version: z.string().optional(),
   agent_home: z.string().optional(),
+  /** What keeps the agent running, and what it survives; as of the last `machine up`. */
+  service: agentService.optional(),
   installed: z.boolean(),
   running: z.number().int().optional(),
   added_at: z.string(),
@@ -116,6 +121,7 @@ export const machineUpResult = z.object({
   machine: machineName,
   connection: z.enum(['local', 'tunnel', 'bridge', 'direct']),
   agent_version: z.string(),
+  service: agentService.optional(),
   /** Nothing had to be uploaded or started. */
   already_up: z.boolean(),
   stages: z.array(stage),

@@ -7,3 +7,4 @@ export * from './controller-api.ts';
 export * from './exec.ts';
 export * from './hello.ts';
 export * from './names.ts';
+export * from './service.ts';

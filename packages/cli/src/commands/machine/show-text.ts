@@ -6,6 +6,13 @@ export function connectionText({ connected, connection, installed }: MachineView
   return installed ? 'away' : 'not set up';
 }
 
+/** `detached; survives logout yes, reboot no, crash yes; a process of its own …` */
+function serviceText(service: MachineView['service']): string | undefined {
+  if (service === undefined) return undefined;
+  const survives = Object.entries(service.survives).map(([what, answer]) => `${what} ${answer}`);
+  return `${service.kind}; survives ${survives.join(', ')}; ${service.note}`;
+}
+
 export function machineText(view: MachineView): string {
   const lines = [`${view.machine}: ${connectionText(view)}`];
   const facts: [string, string | number | undefined][] = [
@@ -14,6 +21,7 @@ export function machineText(view: MachineView): string {
     ['last seen', view.last_seen_at],
     ['agent', view.agent_version],
     ['agent home', view.agent_home],
+    ['service', serviceText(view.service)],
     ['running', view.running],
     ['added', view.added_at],
   ];

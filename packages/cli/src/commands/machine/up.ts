@@ -26,6 +26,7 @@ export const machineUp = command({
     ),
     'system-node': flagSwitch("use the machine's own Node.js"),
     bridge: flagSwitch('do not use SSH forwarding'),
+    boot: flagSwitch('start the agent after a reboot, by cron where nothing else does'),
   },
   positional: 'machine',
   examples: [
@@ -43,6 +44,7 @@ export const machineUp = command({
       ...(values['agent-home'] === undefined ? {} : { agent_home: values['agent-home'] }),
       ...(values['system-node'] ? { system_node: true } : {}),
       ...(values.bridge ? { bridge: true } : {}),
+      ...(values.boot ? { boot: true } : {}),
     };
     for await (const record of context.client.upMachine(name, request, {
       signal: context.output.readerGone,
