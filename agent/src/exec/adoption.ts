@@ -1,11 +1,11 @@
 import { readdirSync } from 'node:fs';
 import type { Logger } from '@codex-remote/platform';
-import { execIdPattern, isEnded } from '@codex-remote/protocol/schema';
+import { type ExecState, execIdPattern, isEnded } from '@codex-remote/protocol/schema';
 import { RemoteError } from '@codex-remote/protocol/wire';
 import { ExecFolder, type FolderSnapshot } from '../folder/folder.ts';
-import type { Journal } from '../folder/journal.ts';
+import type { Journal, JournalGlance } from '../folder/journal.ts';
 import type { StoredIdentity } from '../folder/stored.ts';
-import type { Entries } from './entries.ts';
+import type { Entries, Entry } from './entries.ts';
 import { judge } from './judge.ts';
 import type { Machine } from './machine.ts';
 import { probeWithoutShim } from './supervisor.ts';
@@ -20,8 +20,9 @@ export interface Adopters {
 }
 
 /**
- * Reads each folder of `execs` once, at the agent's start: what runs is watched, the rest is judged. A folder that cannot
- * be read is no exec that is lost: it is read again whenever its exec is asked for, and its id stays taken.
+ * Looks at each folder of `execs` once, at the agent's start: what runs is watched, what was left without a verdict is
+ * judged. A verdict that is there already is read when someone asks: an agent that holds thousands serves at once. A folder
+ * that cannot be read is no exec that is lost: it is read again whenever its exec is asked for, and its id stays taken.
  */
 export function adoptAll(execs: string, machine: Machine, adopters: Adopters): void {
   for (const id of readdirSync(execs)) {
@@ -39,6 +40,11 @@ export function adoptAll(execs: string, machine: Machine, adopters: Adopters): v
 }
 
 function adopt(folder: ExecFolder, machine: Machine, adopters: Adopters): void {
+  const glance = folder.glance();
+  if (glance) {
+    adopters.entries.add(new EndedEntry(folder, machine, glance));
+    return;
+  }
   const journal = folder.journal();
   keepIfBad(folder, 'journal', journal?.damage !== undefined, adopters);
   if (!journal?.end) return adoptUnjudged(folder, machine, adopters);
@@ -47,6 +53,32 @@ function adopt(folder: ExecFolder, machine: Machine, adopters: Adopters): void {
     ...{ folder, state, supervisor: undefined, acknowledged },
     ...(acknowledgedMs !== undefined && { acknowledgedMs }),
   });
+}
+
+/** An exec that ended under an earlier agent. Holds no state in memory. */
+class EndedEntry implements Entry {
+  readonly folder: ExecFolder;
+  readonly supervisor = undefined;
+  acknowledged: boolean;
+  declare acknowledgedMs?: number;
+  readonly #machine: Machine;
+
+  constructor(folder: ExecFolder, machine: Machine, { acknowledged, acknowledgedMs }: JournalGlance) {
+    this.folder = folder;
+    this.#machine = machine;
+    this.acknowledged = acknowledged;
+    if (acknowledgedMs !== undefined) this.acknowledgedMs = acknowledgedMs;
+  }
+
+  /** The verdict that stands; where its line has gone since, what the rest of the folder says. Throws `state_unusable`. */
+  get state(): ExecState {
+    const { bootId, hostId, clock } = this.#machine;
+    const gone = { shimAlive: false, shimSessionAlive: false, jobAlive: false };
+    const probe = { bootId, nowMs: clock.wall(), exitKnownMs: Number.POSITIVE_INFINITY, ...gone };
+    const state = this.folder.journal()?.end ?? judge(this.folder.snapshot(), probe, hostId);
+    if (state) return state;
+    throw new RemoteError('state_unusable', `the folder of exec ${this.folder.id} is another host's now`);
+  }
 }
 
 function adoptUnjudged(folder: ExecFolder, machine: Machine, adopters: Adopters): void {

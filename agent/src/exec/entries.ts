@@ -1,4 +1,7 @@
-import { rmSync } from 'node:fs';
+import { randomBytes } from 'node:crypto';
+import { renameSync, rmSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
 import { type ExecState, isEnded } from '@codex-remote/protocol/schema';
 import { RemoteError } from '@codex-remote/protocol/wire';
 import type { ExecFolder } from '../folder/folder.ts';
@@ -22,11 +25,16 @@ export class Entries {
   /** Folders that could not be read: what reads each again, or throws why not. */
   readonly #unread = new Map<string, () => void>();
   readonly #tombstones: Tombstones;
+  readonly #trash: string;
   readonly #listeners = new Set<(state: ExecState) => void>();
 
-  /** `tombstones` tell of ids that have no folder any more; their owner closes them. */
-  constructor(tombstones: Tombstones) {
+  /**
+   * `tombstones` tell of ids that have no folder any more; their owner closes them. `trash`: a folder on the same disk
+   * that is emptied at each start.
+   */
+  constructor(tombstones: Tombstones, trash: string) {
     this.#tombstones = tombstones;
+    this.#trash = trash;
   }
 
   /** Throws `state_unusable` for an exec whose folder cannot be read. */
@@ -75,11 +83,18 @@ export class Entries {
     }
   }
 
-  /** With its folder and everything in it. */
-  remove(id: string): void {
+  /**
+   * With its folder, which is out of the way at once and as a whole: after a crash an id has its folder or has none.
+   * Resolves when the disk has been given back. Throws what the system said; then the entry stays.
+   */
+  async remove(id: string): Promise<void> {
     const entry = this.#entries.get(id);
+    if (!entry) return;
+    const away = join(this.#trash, `removed-${randomBytes(9).toString('hex')}`);
+    renameSync(entry.folder.path, away);
     this.#entries.delete(id);
-    entry?.folder.remove();
+    // What cannot be removed now goes at the next start.
+    await rm(away, { recursive: true, force: true }).catch(() => undefined);
   }
 
   /** Called at each change of a state, not of its numbers. Returns what ends it. */

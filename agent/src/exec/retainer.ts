@@ -1,20 +1,28 @@
 import { failpoint } from '@codex-remote/platform';
-import { isEnded } from '@codex-remote/protocol/schema';
+import { type ExecEnded, isEnded } from '@codex-remote/protocol/schema';
 import type { Clock, Timer } from '@codex-remote/protocol/wire';
-import type { Entries } from './entries.ts';
-import { overRetention, type RetentionLimits } from './retention.ts';
+import type { Entries, Entry } from './entries.ts';
+import { type EndedExec, overRetention, type RetentionLimits } from './retention.ts';
 import type { Tombstones } from './tombstones.ts';
 
 /** Retention is looked after so long after an acknowledgement, many at once. */
 const delayMs = 1_000;
+/** Execs that are looked at, or removed with one commit, before others get their turn. */
+const batchExecs = 64;
 
-/** Removes the execs that are over a limit and leaves a tombstone of each. */
+/**
+ * Removes the execs that are over a limit and leaves a tombstone of each. Each exec is looked at once: what ended and was
+ * acknowledged does not change any more.
+ */
 export class Retainer {
   readonly #entries: Entries;
   readonly #tombstones: Tombstones;
   readonly #limits: RetentionLimits;
   readonly #clock: Clock;
+  readonly #known = new Map<string, EndedExec>();
   #timer: Timer | undefined;
+  #passing = false;
+  #again = false;
   #closed = false;
 
   /** Owns neither: who has them closes them after this. */
@@ -30,38 +38,72 @@ export class Retainer {
     if (this.#closed) return;
     this.#timer ??= this.#clock.setTimer(delayMs, () => {
       this.#timer = undefined;
-      this.#retain();
+      void this.#pass();
     });
   }
 
+  /** A pass that is under way ends at its next step. */
   close(): void {
     this.#closed = true;
     this.#timer?.cancel();
   }
 
-  #retain(): void {
-    const ended = this.#entries.all().flatMap((entry) => {
-      if (!entry.acknowledged || !isEnded(entry.state)) return [];
-      const { exec_id: id, stdout_bytes, stderr_bytes, ended_at } = entry.state;
-      const endedMs = ended_at ? Date.parse(ended_at) : 0;
-      const acknowledgedMs = entry.acknowledgedMs ?? endedMs;
-      return [{ id, endedMs, acknowledgedMs, bytes: stdout_bytes + stderr_bytes }];
-    });
-    const over = overRetention(ended, this.#limits, this.#clock.wall());
-    const states = over.flatMap((id) => {
-      const state = this.#entries.find(id)?.state;
-      return state && isEnded(state) ? [state] : [];
-    });
-    if (states.length === 0) return;
+  async #pass(): Promise<void> {
+    this.#again = this.#passing;
+    if (this.#passing) return;
+    this.#passing = true;
     try {
+      await this.#learn();
+      await this.#retain();
+    } catch {
+      // A full disk, or a folder that is not ours to remove: tried again after the next acknowledgement.
+    } finally {
+      this.#passing = false;
+    }
+    if (this.#again) this.soon();
+  }
+
+  async #learn(): Promise<void> {
+    let looked = 0;
+    for (const entry of this.#entries.all()) {
+      const { id } = entry.folder;
+      if (!entry.acknowledged || this.#known.has(id)) continue;
+      const state = endOf(entry);
+      if (state) this.#known.set(id, endedExec(state, entry.acknowledgedMs));
+      if (++looked % batchExecs === 0) await nextTurn();
+      if (this.#closed) return;
+    }
+  }
+
+  async #retain(): Promise<void> {
+    const over = overRetention([...this.#known.values()], this.#limits, this.#clock.wall());
+    for (let at = 0; at < over.length && !this.#closed; at += batchExecs) {
+      const ids = over.slice(at, at + batchExecs);
+      const states = ids.flatMap((id) => endOf(this.#entries.find(id)) ?? []);
       // Remembered first: between the two an id is known twice, never not at all.
       failpoint('agent.tombstone.before');
       this.#tombstones.add(states, this.#clock.wall());
       failpoint('agent.tombstone.after');
-      for (const id of over) this.#entries.remove(id);
+      for (const id of ids) {
+        await this.#entries.remove(id);
+        this.#known.delete(id);
+      }
       failpoint('agent.removal.after');
-    } catch {
-      // A full disk, or a folder that is not ours to remove: tried again after the next acknowledgement.
     }
   }
+}
+
+function endOf(entry: Entry | undefined): ExecEnded | undefined {
+  const state = entry?.state;
+  return state && isEnded(state) ? state : undefined;
+}
+
+function endedExec(state: ExecEnded, acknowledgedMs: number | undefined): EndedExec {
+  const { exec_id: id, stdout_bytes, stderr_bytes, ended_at } = state;
+  const endedMs = ended_at ? Date.parse(ended_at) : 0;
+  return { id, endedMs, acknowledgedMs: acknowledgedMs ?? endedMs, bytes: stdout_bytes + stderr_bytes };
+}
+
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
 }

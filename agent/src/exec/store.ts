@@ -114,7 +114,7 @@ export class ExecStore {
     });
     const factory = new ShimFactory(this.#staging, tools, table);
     this.#supply = new ShimSupply(factory, this.environment, options.spares ?? defaultSpares, clock);
-    this.#entries = new Entries(this.#tombstones);
+    this.#entries = new Entries(this.#tombstones, this.#staging);
     this.#watches = new Watches(machine, this.#entries);
     this.#retainer = new Retainer(
       this.#entries,
@@ -213,7 +213,7 @@ export class ExecStore {
       const entry = this.#entries.find(id);
       if (!entry || entry.acknowledged || !isEnded(entry.state)) continue;
       if (entry.state.ephemeral) {
-        this.#entries.remove(id);
+        void this.#entries.remove(id).catch(() => undefined);
         continue;
       }
       entry.acknowledged = true;

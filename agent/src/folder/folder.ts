@@ -3,7 +3,7 @@ import { open as openHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { isMissing, readStateFile, unreadable } from '@codex-remote/platform';
-import { appendLine, foldJournal, type Journal } from './journal.ts';
+import { appendLine, foldJournal, glanceAtJournal, type Journal, type JournalGlance } from './journal.ts';
 import { type ExitRecord, parseRecord, recordBytes } from './record.ts';
 import { Released } from './released.ts';
 import type { JournalLine } from './stored.ts';
@@ -38,12 +38,17 @@ export interface FolderSnapshot {
 export class ExecFolder {
   readonly id: string;
   readonly path: string;
-  readonly released: Released;
+  #released: Released | undefined;
 
   constructor(execs: string, id: string) {
     this.id = id;
     this.path = join(execs, id);
-    this.released = new Released(join(this.path, 'released'));
+  }
+
+  /** One for all who read and all who release: what the one notes the others know. */
+  get released(): Released {
+    this.#released ??= new Released(this.file('released'));
+    return this.#released;
   }
 
   file(name: string): string {
@@ -68,6 +73,12 @@ export class ExecFolder {
   journal(): Journal | undefined {
     const text = this.#read('journal');
     return text === undefined ? undefined : foldJournal(text);
+  }
+
+  /** Undefined where the journal has no verdict, or must be looked at closely. */
+  glance(): JournalGlance | undefined {
+    const text = this.#read('journal');
+    return text === undefined ? undefined : glanceAtJournal(text);
   }
 
   /**

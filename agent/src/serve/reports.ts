@@ -73,16 +73,19 @@ async function sendPage(channel: Channel, reports: ExecReport[]): Promise<void> 
   failpoint('agent.report.after');
 }
 
-/** Tails only once they are final. Undefined when the exec was removed meanwhile. */
+/** Tails only once they are final. Undefined when the exec was removed meanwhile, or cannot be read now. */
 function reportOf(store: ExecStore, id: string): ExecReport | undefined {
   try {
     const state = store.get(id);
     return isEnded(state) ? store.report(id, reportTailBytes) : { state };
   } catch (error) {
-    if (error instanceof RemoteError && error.code === 'exec_not_found') return undefined;
+    if (error instanceof RemoteError && silent.has(error.code)) return undefined;
     throw error;
   }
 }
+
+/** The next snapshot tells of those that can be read again. */
+const silent: ReadonlySet<string> = new Set(['exec_not_found', 'state_unusable', 'fds_exhausted']);
 
 function sizeOf(report: ExecReport): number {
   const tails = (report.stdout_tail?.bytes.byteLength ?? 0) + (report.stderr_tail?.bytes.byteLength ?? 0);
