@@ -8,9 +8,9 @@ import { runDaemon } from './commands/daemon.ts';
 import { initAgent } from './commands/init.ts';
 import { purgeHome } from './commands/purge.ts';
 import { ReadyPipe } from './commands/ready-pipe.ts';
-import { runningExecs } from './commands/running-execs.ts';
 import { startAgent } from './commands/start.ts';
 import { stopAgent } from './commands/stop.ts';
+import { unfinishedExecs } from './commands/unfinished-execs.ts';
 import { type AgentHome, agentHome } from './home.ts';
 import { thisHost } from './service/host.ts';
 import { agentVersion } from './version.ts';
@@ -43,7 +43,7 @@ interface Call {
 const commands: Readonly<Record<string, (call: Call) => Promise<object | undefined>>> = {
   init: async () => initAgent(JSON.parse(await readStdin()), agentVersion),
   start: ({ home, boot }) => startAgent({ home, bundle, boot, host: thisHost() }),
-  stop: async ({ home }) => ({ stopped: await stopAgent(home, thisHost()), running: runningExecs(home) }),
+  stop: async ({ home }) => ({ stopped: await stopAgent(home, thisHost()), ...unfinishedExecs(home) }),
   purge: async ({ home }) => ({ purged: await purgeHome(home, thisHost()) }),
   daemon: async ({ home, service, keeper, readyFd }) => {
     await runDaemon(home, {

@@ -85,7 +85,10 @@ export async function runDaemon(home: AgentHome, options: DaemonOptions): Promis
   failpoint('agent.daemon_state.before');
   writeDurableSync(home.daemon, JSON.stringify(state));
   failpoint('agent.daemon_state.after');
-  log.info({ version: agentVersion, running: store.runningIds().length }, 'agent started');
+  log.info(
+    { version: agentVersion, running: store.runningIds().length, queued: store.queuedIds().length },
+    'agent started',
+  );
   options.ready.close();
   closeInheritedDescriptors();
 

@@ -4,18 +4,22 @@ import { RemoteError } from '@codex-remote/protocol/wire';
 import { type AgentHome, readAgentConfig } from '../home.ts';
 import type { ServiceHost } from '../service/host.ts';
 import { removeFromBoot, removeServices } from '../service/installed.ts';
-import { runningExecs } from './running-execs.ts';
+import { unfinishedExecs } from './unfinished-execs.ts';
 
-/** Removes the home of an agent that was stopped, logs and records included, and what a service manager has of it. Throws `conflict` while execs run. */
+/**
+ * Removes the home of an agent that was stopped, logs and records included, and what a service manager has of it. Throws
+ * `conflict` while execs run or are queued.
+ */
 export async function purgeHome(home: AgentHome, host: ServiceHost): Promise<boolean> {
-  const running = runningExecs(home);
-  if (running.length > 0) {
+  const { running, queued } = unfinishedExecs(home);
+  const unfinished = [...running, ...queued];
+  if (unfinished.length > 0) {
     throw new RemoteError(
       'conflict',
-      `conflict: ${running.length} execs still run: ${running.slice(0, 10).join(', ')}`,
+      `conflict: ${unfinished.length} execs still run or are queued: ${unfinished.slice(0, 10).join(', ')}`,
       {
         hint: 'wait for them or cancel them, then repeat with --purge',
-        facts: { running: running.slice(0, 100) },
+        facts: { running: unfinished.slice(0, 100) },
       },
     );
   }

@@ -4,6 +4,7 @@ import {
   type AgentConfig,
   challenge,
   type Hello,
+  ownCapabilities,
   parseHelloFrame,
   protocolVersion,
   refused,
@@ -24,9 +25,6 @@ export interface AgentSelf {
   readonly version: string;
 }
 
-/** Optional parts of the protocol that this agent knows. */
-const capabilities: readonly string[] = [];
-
 /**
  * The agent's half of the handshake (docs/protocol.md, "Handshake"). Resolves when both sides are proven; otherwise the
  * connection is destroyed and it rejects: `unauthorized`, `agent_outdated`, `duplicate_agent`, `handshake_timeout`,
@@ -46,7 +44,7 @@ export async function greetController(dialled: Dialled, self: AgentSelf, clock: 
       boot_id: self.bootId,
       instance_id: self.instanceId,
       agent_version: self.version,
-      capabilities: [...capabilities],
+      capabilities: [...ownCapabilities],
     };
     transport.sendText(JSON.stringify(hello));
     const answer = parseAnswer(challenge, await transport.receiveText());

@@ -1,27 +1,25 @@
 import { randomBytes } from 'node:crypto';
-import { closeSync, constants, openSync, readSync, renameSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
+import { closeSync, rmSync } from 'node:fs';
 import { failpoint } from '@codex-remote/platform';
 import type { ExecEnded, ExecSpec, ExecState } from '@codex-remote/protocol/schema';
 import { RemoteError } from '@codex-remote/protocol/wire';
-import type { EnvironmentSource } from '../environment/source.ts';
-import { ExecFolder } from '../folder/folder.ts';
+import { ExecFolder, type FolderSnapshot } from '../folder/folder.ts';
 import { writeLine } from '../folder/journal.ts';
-import type { StoredIdentity, StoredSpec } from '../folder/stored.ts';
-import { checkArgsFit, commandLine, resolveCommand, systemArgsLimit } from './command.ts';
+import type { StoredSpec } from '../folder/stored.ts';
+import type { Backlog } from './backlog.ts';
+import { commandLine } from './command.ts';
 import { requestDigest } from './digest.ts';
 import type { DiskReserve } from './disk-reserve.ts';
 import { currentState, type Entries } from './entries.ts';
 import type { Gate } from './gate.ts';
-import { jobEnvironment, splitUncarried } from './job-env.ts';
-import { failedToStart } from './judge.ts';
+import { failedToStart, notStarted } from './judge.ts';
+import { isConflict, type Launcher, type Plan } from './launcher.ts';
 import type { Machine } from './machine.ts';
+import type { Waits } from './predecessors.ts';
 import { asRefusal } from './shim-factory.ts';
-import type { ShimOrder, ShimSupply } from './shim-supply.ts';
+import type { ShimSupply } from './shim-supply.ts';
 import type { Spooled } from './spool.ts';
-import type { StartedExec } from './supervisor.ts';
 import type { Tombstones } from './tombstones.ts';
-import type { Watches } from './watches.ts';
 
 /** What a start consists of. The spooled files belong to the store from the call on. */
 export interface StartRequest {
@@ -41,13 +39,13 @@ export interface AcceptanceParts {
   readonly execs: string;
   readonly digestKey: Buffer;
   readonly machine: Machine;
-  readonly environment: EnvironmentSource;
   readonly reserve: DiskReserve;
   readonly gate: Gate;
   readonly supply: ShimSupply;
+  readonly launcher: Launcher;
+  readonly backlog: Backlog;
   readonly entries: Entries;
   readonly tombstones: Tombstones;
-  readonly watches: Watches;
 }
 
 /** PATH_MAX: a report of an exec stays within a frame. */
@@ -56,7 +54,6 @@ const maxPathCharacters = 4096;
 /** The way of a request to an exec that is on disk, and started or judged. An id goes it once. */
 export class Acceptance {
   readonly #parts: AcceptanceParts;
-  readonly #argsLimit = systemArgsLimit();
   /** Ids between their first sight and their gate. */
   readonly #starting = new Map<string, { digest: string; done: Promise<ExecState> }>();
   #closed = false;
@@ -124,81 +121,51 @@ export class Acceptance {
 
   async #accept(request: StartRequest, digest: string): Promise<ExecState> {
     if (this.#closed) throw new RemoteError('shutting_down', 'the agent is stopping', { sent: 'no' });
-    const { environment, execs, reserve } = this.#parts;
+    const { execs, reserve, launcher, backlog } = this.#parts;
     reserve.check();
     const { spec, script, stdin } = request;
-    const folder = new ExecFolder(execs, spec.exec_id);
-    const login = await environment.current();
-    const { user } = environment;
-    const env = jobEnvironment(login.env, spec.env, user.home);
-    const command = resolveCommand(spec, {
-      env,
-      home: user.home,
-      shell: login.env.SHELL ?? user.shell,
-      ...(script && { script: { path: folder.file('script'), head: readHead(script.path) } }),
-    });
-    const stored = this.#storedSpec(spec, digest, command.cwd, login.warnings);
-    if (command.kind === 'failed') return this.#acceptFailed(folder, stored, command.exitCode, command.why);
-    const { carried, uncarried } = splitUncarried(env);
-    const argv = uncarried.length > 0 ? ['/usr/bin/env', ...uncarried, ...command.argv] : command.argv;
-    checkArgsFit(argv, env, this.#argsLimit);
-    return this.#acceptJob(folder, {
-      job: { id: spec.exec_id, mark: stored.mark, cwd: command.cwd, argv },
-      spec: stored,
-      env: carried,
-      umask: login.umask,
-      ...(script && { script }),
-      ...(stdin && { stdin }),
-    });
-  }
-
-  async #acceptJob(folder: ExecFolder, order: ShimOrder): Promise<ExecState> {
-    const { supply, gate, watches } = this.#parts;
-    const { table, clock } = this.#parts.machine;
-    const { spec, job, script } = order;
-    const staged = await supply.take(order);
-    let identity: StoredIdentity;
-    try {
-      if (script) renameSync(script.path, join(staged.path, 'script'));
-      const entered = gate.enter(staged.path, staged.journal, folder, spec);
-      // Takes a tenth of a millisecond, so it is read while the disk is at work.
-      const bootedAt = clock.monotonic() - table.uptimeMs();
-      await entered;
-      identity = {
-        shim: staged.identity,
-        started_ms: clock.wall(),
-        started_uptime_ms: Math.round(clock.monotonic() - bootedAt),
-        log_inodes: staged.logInodes,
-      };
-      failpoint('agent.identity.before');
-      writeLine(staged.journal, { identity });
-      failpoint('agent.identity.after');
-    } catch (error) {
-      // The gate is shut for ever: nothing ran. A folder that was there already is another exec's.
-      supply.discard(staged);
-      if (!isConflict(error)) folder.remove();
-      throw asRefusal(error);
+    const id = spec.exec_id;
+    const folder = new ExecFolder(execs, id);
+    const plan = await launcher.plan(spec, script && { path: folder.file('script'), now: script.path });
+    const waits = backlog.resolve(spec);
+    const stored = this.#storedSpec(spec, waits, digest, plan);
+    const admission = backlog.admit(id, waits);
+    if (admission.kind === 'open' || admission.kind === 'full') return backlog.accept(stored, request);
+    if (admission.kind === 'failed') {
+      const cause = { why: 'dependency_failed', detail: admission.detail };
+      return this.#acceptEnded(folder, stored, (found, nowMs) => notStarted(found, nowMs, cause));
     }
-    staged.open(job);
-    failpoint('agent.go.after');
-    closeSync(staged.journal);
-    supply.refill();
-    return watches.watch(folder, startedExec(folder.id, spec, identity), staged.shim);
+    try {
+      if (plan.kind === 'failed')
+        return await this.#acceptEnded(folder, stored, (found, nowMs) =>
+          failedToStart(found, nowMs, plan.exitCode, plan.why),
+        );
+      return await launcher.launch({
+        folder,
+        spec: stored,
+        plan,
+        hasScript: script !== undefined,
+        scriptPath: script?.path,
+        stdin: stdin && { path: stdin.path, unlink: true },
+      });
+    } catch (error) {
+      backlog.withdraw(id);
+      throw error;
+    }
   }
 
   /** Accepted like any other, so that its id is taken and its end is reported. */
-  async #acceptFailed(
+  async #acceptEnded(
     folder: ExecFolder,
     spec: StoredSpec,
-    exitCode: number,
-    why: string,
+    verdict: (found: FolderSnapshot, nowMs: number) => ExecEnded,
   ): Promise<ExecState> {
     const { supply, gate, entries, machine } = this.#parts;
     const staged = await supply.takeFolder();
     let state: ExecEnded;
     try {
       await gate.enter(staged.path, staged.journal, folder, spec);
-      state = failedToStart(folder.snapshot(), machine.clock.wall(), exitCode, why);
+      state = verdict(folder.snapshot(), machine.clock.wall());
       failpoint('agent.end.before');
       writeLine(staged.journal, { end: state });
       failpoint('agent.end.after');
@@ -214,7 +181,7 @@ export class Acceptance {
     return state;
   }
 
-  #storedSpec(spec: ExecSpec, digest: string, cwd: string, warnings: readonly string[]): StoredSpec {
+  #storedSpec(spec: ExecSpec, waits: Waits, digest: string, { cwd, warnings }: Plan): StoredSpec {
     const { hostId, bootId, clock } = this.#parts.machine;
     return {
       version: 1,
@@ -234,34 +201,11 @@ export class Acceptance {
       ...(spec.timeout_ms !== undefined && { timeout_ms: spec.timeout_ms }),
       ...(spec.grace_ms !== undefined && { grace_ms: spec.grace_ms }),
       ...(spec.ephemeral && { ephemeral: true }),
+      ...(waits.queue !== undefined && { queue: waits.queue }),
+      ...(waits.after && { after: [...waits.after] }),
+      ...(waits.after_any && { after_any: [...waits.after_any] }),
       accepted_ms: clock.wall(),
       warnings: [...warnings],
     };
-  }
-}
-
-function isConflict(error: unknown): boolean {
-  return error instanceof RemoteError && error.code === 'conflict';
-}
-
-/** The folder of an exec at the moment its gate opens, without reading it. */
-function startedExec(id: string, spec: StoredSpec, identity: StoredIdentity): StartedExec {
-  return {
-    id,
-    journal: { spec, identity, orphaned: false, acknowledged: false },
-    shimText: '',
-    stdoutBytes: 0,
-    stderrBytes: 0,
-  };
-}
-
-/** Enough for a `#!` line: Linux reads 256 bytes. */
-function readHead(path: string): Buffer {
-  const fd = openSync(path, constants.O_RDONLY);
-  try {
-    const head = Buffer.alloc(256);
-    return head.subarray(0, readSync(fd, head));
-  } finally {
-    closeSync(fd);
   }
 }

@@ -5,8 +5,17 @@ import { join } from 'node:path';
 import { type ExecState, isEnded } from '@codex-remote/protocol/schema';
 import { RemoteError } from '@codex-remote/protocol/wire';
 import type { ExecFolder } from '../folder/folder.ts';
+import type { Place } from './queues.ts';
 import type { Supervisor } from './supervisor.ts';
 import type { Tombstones } from './tombstones.ts';
+
+/** What an exec waits for that has not started. */
+export interface Waiting {
+  /** Undefined in the moment in which it leaves. */
+  place(): Place | undefined;
+  /** Resolves when it runs or has ended: its entry is another one then. */
+  readonly left: Promise<void>;
+}
 
 /** One exec that has a folder. */
 export interface Entry {
@@ -17,6 +26,8 @@ export interface Entry {
   acknowledged: boolean;
   /** Epoch ms; unknown of what an older agent noted. */
   acknowledgedMs?: number;
+  /** Of a queued exec. */
+  readonly waiting?: Waiting;
 }
 
 /** What is kept in memory of the folders, and who hears of its changes. */
@@ -122,8 +133,9 @@ export class Entries {
 
 /** With the sizes of now, where they can still grow. */
 export function currentState(entry: Entry): ExecState {
-  const { folder } = entry;
+  const { folder, waiting } = entry;
   const state = entry.supervisor?.state ?? entry.state;
+  if (state.status === 'queued') return { ...state, ...waiting?.place() };
   if (isEnded(state) && !state.writers_remaining) return state;
   const sizes = { stdout_bytes: folder.bytes('stdout'), stderr_bytes: folder.bytes('stderr') };
   if (state.status !== 'running') return { ...state, ...sizes };

@@ -6,15 +6,16 @@ import { writeLine } from '../folder/journal.ts';
 import type { StoredSpec } from '../folder/stored.ts';
 
 /**
- * The one way into `execs/`: a rename of a whole staged folder, which the system refuses when a folder of that name has
- * anything in it (rename(2): ENOTEMPTY or EEXIST). Unlike a mkdir it never shows an exec without its spec, and it makes
- * no inode.
+ * The one way into `execs/`, and into `queued/` for what waits there first: a rename of a whole staged folder, which the
+ * system refuses when a folder of that name has anything in it (rename(2): ENOTEMPTY or EEXIST). Unlike a mkdir it never
+ * shows an exec without its spec, and it makes no inode.
  */
 export class Gate {
-  readonly #execsFd: number;
+  readonly #dirFd: number;
 
-  constructor(execs: string) {
-    this.#execsFd = openSync(execs, constants.O_RDONLY | constants.O_DIRECTORY);
+  /** `dir` is where folders are let in. */
+  constructor(dir: string) {
+    this.#dirFd = openSync(dir, constants.O_RDONLY | constants.O_DIRECTORY);
   }
 
   /**
@@ -28,33 +29,35 @@ export class Gate {
     failpoint('agent.spec.renamed');
     const folderFd = openSync(folder.path, constants.O_RDONLY | constants.O_DIRECTORY);
     // Side by side the three share one commit of the file system's journal.
-    const synced = await Promise.allSettled([sync(journal), sync(folderFd), sync(this.#execsFd)]);
+    const synced = await Promise.allSettled([sync(journal), sync(folderFd), sync(this.#dirFd)]);
     closeSync(folderFd);
     for (const result of synced) if (result.status === 'rejected') throw result.reason;
     failpoint('agent.spec.after');
   }
 
   close(): void {
-    closeSync(this.#execsFd);
+    closeSync(this.#dirFd);
   }
 }
 
 function moveIn(staged: string, folder: ExecFolder): void {
-  const taken = (cause?: unknown): RemoteError =>
-    new RemoteError(
-      'conflict',
-      `conflict: a folder of exec ${folder.id} exists already`,
-      { exec_id: folder.id },
-      cause,
-    );
   // A rename would replace an empty folder: what someone left of an exec by removing its files.
-  if (lstatSync(folder.path, { throwIfNoEntry: false })) throw taken();
+  if (lstatSync(folder.path, { throwIfNoEntry: false })) throw takenId(folder.id);
   try {
     renameSync(staged, folder.path);
   } catch (error) {
     const code = error instanceof Error && 'code' in error ? error.code : undefined;
-    throw code === 'ENOTEMPTY' || code === 'EEXIST' ? taken(error) : error;
+    throw code === 'ENOTEMPTY' || code === 'EEXIST' ? takenId(folder.id, error) : error;
   }
+}
+
+export function takenId(id: string, cause?: unknown): RemoteError {
+  return new RemoteError(
+    'conflict',
+    `conflict: a folder of exec ${id} exists already`,
+    { exec_id: id },
+    cause,
+  );
 }
 
 function sync(fd: number): Promise<void> {

@@ -32,6 +32,7 @@ export function judge(folder: FolderSnapshot, probe: Probe, hostId: string): Exe
   const { journal, record } = folder;
   if (journal?.end) return journal.end;
   const { spec, identity } = journal ?? {};
+  if (folder.queued) return queued(folder, probe, hostId);
   if (!spec) return withoutSpec(folder, probe);
   if (spec.host_id !== hostId) return undefined;
   if (record?.exitCode !== undefined) return exited(folder, probe, record.exitCode);
@@ -46,6 +47,52 @@ export function judge(folder: FolderSnapshot, probe: Probe, hostId: string): Exe
   if (!record) return lost(folder, probe, 'state_removed');
   return lost(folder, probe, journal?.orphaned ? 'shim_died' : 'no_record');
 }
+
+/** Nothing of it has run, in whatever boot: only a folder in `execs/` can have. */
+function queued(folder: FolderSnapshot, probe: Probe, hostId: string): ExecState | undefined {
+  const spec = folder.journal?.spec;
+  if (spec && spec.host_id !== hostId) return undefined;
+  if (folder.journal?.cancel) return cancelledInQueue(folder, probe.nowMs);
+  if (!spec || !folder.queued?.startable) return notStarted(folder, probe.nowMs);
+  return { ...common(folder), status: 'queued' };
+}
+
+/** What a caller of ours exits with when an exec was cancelled: it had no command that could have said another. */
+const cancelledInQueueExitCode = 130;
+
+/** A verdict for an exec that was cancelled before its start. */
+export function cancelledInQueue(folder: FolderSnapshot, nowMs: number): ExecEnded {
+  return {
+    ...common(folder),
+    status: 'finished',
+    reason: 'cancelled',
+    exit_code: cancelledInQueueExitCode,
+    cancel_requested: true,
+    ended_at: iso(nowMs),
+    duration_ms: 0,
+  };
+}
+
+/** Why an exec that was accepted could not be started, as a word and for people. */
+export interface NotStarted {
+  readonly why: string;
+  readonly detail: string;
+}
+
+/** A verdict for an exec that was accepted, is not to start, and has not. */
+export function notStarted(folder: FolderSnapshot, nowMs: number, cause?: NotStarted): ExecEnded {
+  return {
+    ...common(folder),
+    status: 'lost',
+    reason: 'not_started',
+    ended_at: iso(nowMs),
+    safe_to_retry: true,
+    ...(cause && { why: cause.why, detail: cause.detail.slice(0, maxDetailCharacters) }),
+  };
+}
+
+/** As the schema of an ExecState has it. */
+const maxDetailCharacters = 1000;
 
 /** A verdict for an exec that could not be started: nothing of it has run. */
 export function failedToStart(
@@ -175,6 +222,7 @@ function common(folder: FolderSnapshot, more: readonly string[] = []) {
     ...(spec?.timeout_ms !== undefined && { timeout_ms: spec.timeout_ms }),
     ...(cancel && { cancel_requested: true }),
     ...(spec?.ephemeral && { ephemeral: true }),
+    ...(spec?.queue !== undefined && { queue: spec.queue }),
     ...(warnings.length > 0 && { warnings }),
   };
 }

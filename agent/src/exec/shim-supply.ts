@@ -6,7 +6,6 @@ import { jobEnvironment, splitUncarried } from './job-env.ts';
 import type { ShimFactory, StagedShim } from './shim-factory.ts';
 import { Spares } from './spares.ts';
 import { canTake, type JobStart } from './spawn.ts';
-import type { Spooled } from './spool.ts';
 
 /** A job and what its shim has to be made with. */
 export interface ShimOrder {
@@ -15,9 +14,9 @@ export interface ShimOrder {
   /** Of the job, as far as a shell carries it. */
   readonly env: Readonly<Record<string, string>>;
   readonly umask: number;
-  readonly script?: Spooled;
-  /** Opened and unlinked here. */
-  readonly stdin?: Spooled;
+  readonly hasScript: boolean;
+  /** Opened here; `unlink`: nothing of it is left in the folders then. */
+  readonly stdin?: { readonly path: string; readonly unlink: boolean };
 }
 
 /** Where the shims of new execs come from: spares, or made to order. */
@@ -40,11 +39,11 @@ export class ShimSupply {
 
   /** A spare when the job asks for nothing of its own, else a shim made for it. Throws as the factory does. */
   async take(order: ShimOrder): Promise<StagedShim> {
-    const { job, spec, env, umask, script, stdin } = order;
-    const plain = spec.env_names.length === 0 && !spec.merge && !stdin && !script && canTake(job);
+    const { job, spec, env, umask, hasScript, stdin } = order;
+    const plain = spec.env_names.length === 0 && !spec.merge && !stdin && !hasScript && canTake(job);
     const spare = plain ? this.#spares.take() : undefined;
     if (spare) return spare;
-    const stdinFd = stdin && openAndUnlink(stdin.path);
+    const stdinFd = stdin && openStdin(stdin);
     return this.#factory.stage({
       env,
       umask,
@@ -85,9 +84,8 @@ export class ShimSupply {
   }
 }
 
-/** Nothing of the spool is left in the folders once the job has it. */
-function openAndUnlink(path: string): number {
+function openStdin({ path, unlink }: { path: string; unlink: boolean }): number {
   const fd = openSync(path, constants.O_RDONLY);
-  rmSync(path, { force: true });
+  if (unlink) rmSync(path, { force: true });
   return fd;
 }

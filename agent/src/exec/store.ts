@@ -13,6 +13,8 @@ import {
   type ExecReport,
   type ExecState,
   isEnded,
+  type QueueSettings,
+  type QueueView,
   type SignalName,
 } from '@codex-remote/protocol/schema';
 import { type Clock, RemoteError } from '@codex-remote/protocol/wire';
@@ -22,11 +24,14 @@ import type { LogSource } from '../logs/read-logs.ts';
 import { readTail } from '../logs/tail.ts';
 import { Acceptance, type StartRequest, type StartResult } from './acceptance.ts';
 import { adoptAll } from './adoption.ts';
+import { Backlog } from './backlog.ts';
 import { digestKey } from './digest.ts';
 import { DiskReserve, defaultDiskReserveBytes } from './disk-reserve.ts';
 import { currentState, Entries, type Entry } from './entries.ts';
 import { Gate } from './gate.ts';
+import { Launcher } from './launcher.ts';
 import type { Machine } from './machine.ts';
+import { QueueSettingsFile } from './queue-settings.ts';
 import { Retainer } from './retainer.ts';
 import { defaultRetention, type RetentionLimits } from './retention.ts';
 import { ShimFactory } from './shim-factory.ts';
@@ -55,6 +60,8 @@ export interface ExecStoreOptions {
   readonly spares?: number;
   /** Hears of what is damaged or cannot be read. */
   readonly log?: Pick<Logger, 'warn'>;
+  /** False: nothing queued is started, as for one who only looks. */
+  readonly dispatch?: boolean;
 }
 
 export interface CancelResult {
@@ -79,6 +86,7 @@ export class ExecStore {
   readonly #entries: Entries;
   readonly #watches: Watches;
   readonly #retainer: Retainer;
+  readonly #backlog: Backlog;
   readonly #acceptance: Acceptance;
   #closed = false;
 
@@ -97,9 +105,11 @@ export class ExecStore {
       kill: (pid, signal) => void process.kill(pid, signal),
     };
     const execs = join(home, 'execs');
+    const queued = join(home, 'queued');
     this.#staging = join(home, 'staging');
     makePrivateDir(home);
     makePrivateDir(execs);
+    makePrivateDir(queued);
     // Shims of an agent that is gone met the end of their gate; half-written spools are nobody's.
     rmSync(this.#staging, { recursive: true, force: true });
     makePrivateDir(this.#staging);
@@ -122,19 +132,41 @@ export class ExecStore {
       options.retention ?? defaultRetention,
       clock,
     );
+    const launcher = new Launcher({
+      machine,
+      environment: this.environment,
+      gate: this.#gate,
+      supply: this.#supply,
+      watches: this.#watches,
+    });
+    const reserve = new DiskReserve(home, options.diskReserveBytes ?? defaultDiskReserveBytes);
+    this.#backlog = new Backlog({
+      queued,
+      execs,
+      machine,
+      reserve,
+      supply: this.#supply,
+      launcher,
+      entries: this.#entries,
+      tombstones: this.#tombstones,
+      settings: new QueueSettingsFile(join(home, 'queues.json'), options.log),
+      log: options.log,
+    });
     this.#acceptance = new Acceptance({
       execs,
       digestKey: key,
       machine,
-      environment: this.environment,
-      reserve: new DiskReserve(home, options.diskReserveBytes ?? defaultDiskReserveBytes),
+      reserve,
       gate: this.#gate,
       supply: this.#supply,
+      launcher,
+      backlog: this.#backlog,
       entries: this.#entries,
       tombstones: this.#tombstones,
-      watches: this.#watches,
     });
     adoptAll(execs, machine, { entries: this.#entries, watches: this.#watches, log: options.log });
+    this.#backlog.adopt();
+    if (options.dispatch !== false) this.#backlog.open();
     this.#supply.renew();
     this.#retainer.soon();
   }
@@ -145,8 +177,9 @@ export class ExecStore {
   }
 
   /**
-   * Accepts and starts an exec, or attaches to the one that has its id. The reply means: on disk, and started or judged.
-   * Throws `conflict`, `disk_low`, `args_too_long`, `fds_exhausted`, `state_unusable`: then nothing was accepted.
+   * Accepts and starts an exec, or attaches to the one that has its id. The reply means: on disk, and started, queued or
+   * judged. Throws `conflict`, `disk_low`, `args_too_long`, `fds_exhausted`, `state_unusable`, and `exec_not_found` or
+   * `ambiguous_id` for a predecessor: then nothing was accepted.
    */
   start(request: StartRequest): Promise<StartResult> {
     return this.#acceptance.start(request);
@@ -169,9 +202,14 @@ export class ExecStore {
   }
 
   /**
-   * Ends an exec. Returns when its processes are gone, or names what could not be ended. Throws as `get` does.
+   * Ends an exec. Returns when its processes are gone, or names what could not be ended; one that is queued never runs.
+   * Throws as `get` does, and `disk_low` or `state_unusable` when a queued one's end cannot be kept.
    */
   async cancel(id: string, signal: SignalName, graceMs: number): Promise<CancelResult> {
+    if (await this.#backlog.cancel(id, signal)) {
+      const state = this.get(id);
+      return { state, already_finished: !state.cancel_requested, leftover_pids: [] };
+    }
     const entry = this.#entries.get(id);
     const supervisor = entry.supervisor;
     supervisor?.look();
@@ -185,23 +223,49 @@ export class ExecStore {
 
   /** For readers of logs. Throws as `get` does. */
   logSource(id: string): LogSource {
-    const { folder } = this.#entries.get(id);
-    return { folder, state: () => this.get(id), ended: this.ended(id) };
+    const entries = this.#entries;
+    return {
+      get folder() {
+        return entries.get(id).folder;
+      },
+      state: () => this.get(id),
+      left: entries.get(id).waiting?.left,
+      ended: this.ended(id),
+    };
   }
 
   /** Resolves when the exec has ended. Throws as `get` does. */
   async ended(id: string): Promise<ExecEnded> {
-    const entry = this.#entries.get(id);
-    if (isEnded(entry.state)) return entry.state;
-    if (!entry.supervisor) throw new RemoteError('internal', `exec ${id} is not watched`);
-    return entry.supervisor.ended;
+    for (;;) {
+      const entry = this.#entries.get(id);
+      if (isEnded(entry.state)) return entry.state;
+      if (entry.supervisor) return entry.supervisor.ended;
+      if (!entry.waiting) throw new RemoteError('internal', `exec ${id} is not watched`);
+      await entry.waiting.left;
+    }
+  }
+
+  /** In the order in which they were accepted. */
+  queuedIds(): string[] {
+    return this.#backlog.ids();
+  }
+
+  /** The queues that were set or have execs. */
+  queues(): QueueView[] {
+    return this.#backlog.view();
+  }
+
+  /** Durable when it returns. Throws `usage`, `disk_low`, `state_unusable`. */
+  setQueues(concurrency: QueueSettings): QueueView[] {
+    this.#backlog.set(concurrency);
+    return this.#backlog.view();
   }
 
   runningIds(): string[] {
     return this.#ids((entry) => entry.supervisor !== undefined);
   }
 
-  /** Every exec that runs, and every ended one that the controller has not acknowledged. */
+  /** Every exec that is queued or runs, and every ended one that the controller has not acknowledged. */
   unacknowledgedIds(): string[] {
     this.#entries.readAgain();
     return this.#ids((entry) => !entry.acknowledged);
@@ -242,6 +306,7 @@ export class ExecStore {
     if (this.#closed) return;
     this.#closed = true;
     this.#acceptance.close();
+    this.#backlog.close();
     this.#supply.close();
     this.#retainer.close();
     this.#watches.close();

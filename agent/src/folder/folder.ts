@@ -16,6 +16,8 @@ export interface FolderSnapshot {
   /** Absent when the file is gone. */
   readonly record?: ExitRecord;
   readonly recordModifiedMs?: number;
+  /** It lies among the queued: nothing of it has run. Absent for every other folder. */
+  readonly queued?: { readonly startable: boolean };
   /** What the shells of the shim said. */
   readonly shimText: string;
   readonly stdoutBytes: number;

@@ -1,9 +1,9 @@
-import { execId, execState, isEnded, signalName } from '@codex-remote/protocol/schema';
+import { execId, execState, isEnded, queueName, signalName } from '@codex-remote/protocol/schema';
 import { z } from 'zod';
 
 /**
  * What the journal of an exec's folder holds. Old folders outlive an agent's upgrade: fields are added here, never renamed.
- * Values of `--env` are in none of them.
+ * Values of `--env` are in none of them; while an exec is queued its `request` has them, see `QueuedFolder`.
  */
 export const storedSpec = z.object({
   version: z.literal(1),
@@ -26,6 +26,12 @@ export const storedSpec = z.object({
   timeout_ms: z.number().optional(),
   grace_ms: z.number().optional(),
   ephemeral: z.boolean().optional(),
+  queue: queueName.optional(),
+  /** Whole ids. */
+  after: z.array(execId).optional(),
+  after_any: z.array(execId).optional(),
+  /** Of an exec that was queued: the order in which they were accepted. */
+  ticket: z.number().int().nonnegative().optional(),
   accepted_ms: z.number(),
   warnings: z.array(z.string()),
 });

@@ -1,13 +1,16 @@
 import { type FSWatcher, watch } from 'node:fs';
 import { type ExecEnded, type ExecState, isEnded, type LogSelection } from '@codex-remote/protocol/schema';
-import { type Clock, encodeRecord, type Timer } from '@codex-remote/protocol/wire';
+import { type Clock, encodeRecord, streamId, type Timer } from '@codex-remote/protocol/wire';
 import type { ExecFolder } from '../folder/folder.ts';
 import { type RecordSink, StreamReader } from './stream-reader.ts';
 
 /** Where an exec stands, for readers of its logs. */
 export interface LogSource {
+  /** Another one once a queued exec has left. */
   readonly folder: ExecFolder;
   state(): ExecState;
+  /** Of a queued exec: resolves when it is that no more. */
+  readonly left?: Promise<void> | undefined;
   /** Resolves with the verdict. */
   readonly ended: Promise<ExecEnded>;
 }
@@ -30,7 +33,12 @@ const pollMs = 1_000;
  * sink's back-pressure stops the reading. Throws `log_gone`, `log_type`, and what the sink rejects with.
  */
 export async function readLogs(options: ReadLogsOptions): Promise<void> {
-  const { source, select, sink } = options;
+  const { source, select, sink, gone } = options;
+  // What is queued has no output, and its files are in another place once it has.
+  while (source.left && source.state().status === 'queued') {
+    if (!select.follow) return await sendNothing(select, sink);
+    if (await Promise.race([source.left, gone.then(() => true)])) return;
+  }
   const readers = await openReaders(source.folder, select);
   const wake = new Wake(options);
   try {
@@ -65,6 +73,14 @@ async function sendAll(readers: readonly StreamReader[], sink: RecordSink, budge
     busy = more;
   }
   return left;
+}
+
+/** Each stream begins at 0, and that is where it ends. */
+async function sendNothing(select: LogSelection, sink: RecordSink): Promise<void> {
+  const bytes = new Uint8Array(0);
+  for (const name of new Set(select.streams))
+    await sink.write(encodeRecord({ kind: 'data', stream: streamId[name], offset: 0, bytes }));
+  return sendEnd(sink, null);
 }
 
 function sendEnd(sink: RecordSink, ended: ExecState | null): Promise<void> {

@@ -76,6 +76,14 @@ function verbTable({ store, version, stop, clock = systemClock }: ServeOptions):
       );
       await reply<'exec.cancel'>(channel, await store.cancel(exec_id, signal, grace_ms));
     },
+    'queues.get': (channel, params) => {
+      parseOrRefuse(agentVerbs['queues.get'].params, params, 'queues.get');
+      return reply<'queues.get'>(channel, { queues: store.queues() });
+    },
+    'queues.set': (channel, params) => {
+      const { concurrency } = parseOrRefuse(agentVerbs['queues.set'].params, params, 'queues.set');
+      return reply<'queues.set'>(channel, { queues: store.setQueues(concurrency) });
+    },
     'exec.reports': async (channel, params) => {
       parseOrRefuse(agentVerbs['exec.reports'].params, params, 'exec.reports');
       await serveReports(channel, store, clock);

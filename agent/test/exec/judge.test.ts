@@ -256,6 +256,25 @@ describe('judge', () => {
     expect(judge(folder(given), probe, 'host')).toMatchObject(expected);
   });
 
+  it.each<[string, Given, boolean, object]>([
+    ['what it needs is there', {}, true, { status: 'queued', queue: 'gpu' }],
+    ['what it needs is gone', {}, false, { status: 'lost', reason: 'not_started', safe_to_retry: true }],
+    [
+      'its spec is torn',
+      { spec: null },
+      true,
+      { status: 'lost', reason: 'not_started', safe_to_retry: true },
+    ],
+    ['its journal is gone', { journal: null }, true, { reason: 'not_started', safe_to_retry: true }],
+    ['it was cancelled', { cancel }, true, { status: 'finished', reason: 'cancelled', exit_code: 130 }],
+  ])('among the queued, %s: nothing has run, in whatever boot', (_what, given, startable, expected) => {
+    const queuedSpec = { ...spec, queue: 'gpu' };
+    const found = { ...folder({ spec: queuedSpec, identity: null, ...given }), queued: { startable } };
+    for (const probe of [gone, { ...gone, bootId: 'other' }])
+      expect(judge(found, probe, 'host')).toMatchObject(expected);
+    if (given.spec !== null && given.journal !== null) expect(judge(found, gone, 'other')).toBeUndefined();
+  });
+
   it('never answers 0 without an exit record', () => {
     for (const aborted of [false, true]) {
       for (const noCwd of [false, true]) {

@@ -11,12 +11,13 @@ export class AgentProcess {
   readonly #lines: AsyncIterator<string>;
   readonly #reader: Interface;
 
-  /** `dies`: where it kills itself. */
-  constructor(home: string, dies?: Failpoint) {
+  /** `dies`: where it kills itself; `name:2` is the second time that it comes there. */
+  constructor(home: string, dies?: Failpoint | `${Failpoint}:${number}`) {
+    const [name, nth] = dies?.split(':') ?? [];
     const fixture = join(import.meta.dirname, '../fixtures/agent-process.ts');
     this.child = spawn(process.execPath, [fixture, home], {
       stdio: ['pipe', 'pipe', 'inherit'],
-      env: { ...process.env, ...(dies && { CR_FP: `${dies}:exit9` }) },
+      env: { ...process.env, ...(name && { CR_FP: [name, 'exit9', ...(nth ? [nth] : [])].join(':') }) },
     });
     if (!this.child.stdout) throw new Error('no stdout');
     this.#reader = createInterface(this.child.stdout);
@@ -33,6 +34,11 @@ export class AgentProcess {
     this.child.stdin?.write(`${JSON.stringify(spec)}\n`);
     const line = await this.#lines.next();
     return line.done ? undefined : JSON.parse(line.value);
+  }
+
+  /** Resolves when the process has ended by itself. */
+  async died(): Promise<void> {
+    if (this.child.exitCode === null && this.child.signalCode === null) await once(this.child, 'exit');
   }
 
   async kill(): Promise<void> {

@@ -6,7 +6,11 @@ import { runScript } from '../ssh/script.ts';
 import type { HostTransport } from '../ssh/transport.ts';
 import { runAgentCommand } from './agent-command.ts';
 
-const stopReply = z.object({ stopped: z.boolean(), running: z.array(execId) });
+const stopReply = z.object({
+  stopped: z.boolean(),
+  running: z.array(execId),
+  queued: z.array(execId).optional(),
+});
 const purgeReply = z.object({ purged: z.boolean() });
 
 /** What nobody uses any more: the store, when no agent's home is left under the base. */
@@ -24,7 +28,7 @@ export interface DownContext {
   readonly clock: Clock;
   readonly transport: HostTransport;
   readonly installed: InstalledAgent & { readonly base: string };
-  /** Also remove what was installed; the agent refuses with `conflict` while execs run. */
+  /** Also remove what was installed; the agent refuses with `conflict` while execs run or are queued. */
   readonly purge: boolean;
 }
 
@@ -32,6 +36,8 @@ export interface DownResult {
   readonly stopped: boolean;
   /** Execs that go on without an agent. */
   readonly running: readonly string[];
+  /** Execs that start when there is an agent again. */
+  readonly queued?: readonly string[] | undefined;
   readonly purged: boolean;
 }
 

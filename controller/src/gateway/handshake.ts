@@ -4,6 +4,7 @@ import {
   type Challenge,
   type Hello,
   hello,
+  ownCapabilities,
   parseHelloFrame,
   proof,
   protocolVersion,
@@ -38,7 +39,7 @@ export async function greetAgent(transport: WsTransport, options: HandshakeOptio
       version,
       controller_key: options.identity.publicKey,
       controller_nonce: randomBytes(32).toString('base64url'),
-      capabilities: [],
+      capabilities: [...ownCapabilities],
     };
     transport.sendText(JSON.stringify(ours));
     const answer = parseHelloFrame(proof, await transport.receiveText());

@@ -23,7 +23,7 @@ export class MachineDown {
     const standing = tunnels.get(name)?.transport;
     const transport = standing ?? (await this.#connect(installation.connection === 'local'));
     try {
-      const { stopped, running, purged } = await down({
+      const { stopped, running, queued, purged } = await down({
         clock,
         transport,
         purge,
@@ -39,7 +39,7 @@ export class MachineDown {
         if (purged) delete record.installation;
       });
       links.of(name).takenDown();
-      return { machine: name, stopped, running: [...running], purged };
+      return { machine: name, stopped, running: [...running], queued: [...(queued ?? [])], purged };
     } finally {
       if (transport !== standing) await transport.close();
       // Without an agent a tunnel leads nowhere; `machine up` opens the next.

@@ -179,6 +179,7 @@ export class ControllerClient {
       machine: stringOf(value.machine, 'machine'),
       stopped: booleanOf(value.stopped, 'stopped'),
       running: arrayOf(value.running, 'running').map((id) => stringOf(id, 'exec_id')),
+      queued: arrayOf(value.queued ?? [], 'queued').map((id) => stringOf(id, 'exec_id')),
       purged: booleanOf(value.purged, 'purged'),
     };
   }

@@ -45,6 +45,15 @@ export const failpoints = [
   /** The folder has its name; neither is on disk for sure. */
   'agent.spec.renamed',
   'agent.spec.after',
+  /** A queued exec: accepted, then no more queued because it starts, or because it ends. */
+  'agent.queued.before',
+  'agent.queued.after',
+  'agent.leave.before',
+  'agent.leave.after',
+  'agent.queued_end.before',
+  'agent.queued_end.after',
+  'agent.queues.before',
+  'agent.queues.after',
   'agent.identity.before',
   'agent.identity.after',
   'agent.go.after',

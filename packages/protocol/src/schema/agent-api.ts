@@ -1,6 +1,25 @@
 import { z } from 'zod';
 import { execReport, execState, logSelection, signalName } from './exec.ts';
-import { execId, machineName } from './names.ts';
+import { execId, machineName, queueName } from './names.ts';
+
+/** How many execs of a queue that nobody has set run at once. */
+export const defaultConcurrency = 1;
+
+/** A queue of a machine: how many of its execs may run at once, how many do, and how many wait. */
+export const queueView = z.object({
+  queue: queueName,
+  /** 0: nothing more is started. */
+  concurrency: z.number().int().nonnegative(),
+  running: z.number().int().nonnegative(),
+  queued: z.number().int().nonnegative(),
+});
+export type QueueView = z.infer<typeof queueView>;
+
+/** Queue to concurrency. The numbers bound what one request can ask of an agent. */
+export const queueSettings = z
+  .record(queueName, z.number().int().min(0).max(10_000))
+  .refine((settings) => Object.keys(settings).length <= 256, 'at most 256 queues');
+export type QueueSettings = z.infer<typeof queueSettings>;
 
 /**
  * Requests from controller to agent, the only direction there is. Each is one channel:
@@ -58,6 +77,18 @@ export const agentVerbs = {
       already_finished: z.boolean(),
       leftover_pids: z.array(z.number().int()),
     }),
+  },
+  /** Every queue that is set or in use, by name. */
+  'queues.get': {
+    shape: 'call',
+    params: z.strictObject({}),
+    reply: z.object({ queues: z.array(queueView) }),
+  },
+  /** Sets these queues and leaves the others; durable when it replies. */
+  'queues.set': {
+    shape: 'call',
+    params: z.strictObject({ concurrency: queueSettings }),
+    reply: z.object({ queues: z.array(queueView) }),
   },
   /**
    * Agent: `{reports: ExecReport[]}` first for every running and every not yet acknowledged exec, in pages, then

@@ -135,6 +135,8 @@ export const machineDownResult = z.object({
   stopped: z.boolean(),
   /** Execs that go on without an agent; `machine up` adopts them. */
   running: z.array(execId),
+  /** Execs that start when it is up again. */
+  queued: z.array(execId).optional(),
   purged: z.boolean(),
 });
 export type MachineDownResult = z.infer<typeof machineDownResult>;

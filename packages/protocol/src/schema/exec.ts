@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { execId } from './names.ts';
+import { execId, queueName } from './names.ts';
 
 /** What runs. Travels whole as the `spec` stream of a start; sizes are bounded by `maxSpecBytes`. */
 export const execCommand = z.discriminatedUnion('kind', [
@@ -14,6 +14,9 @@ export type ExecCommand = z.infer<typeof execCommand>;
 
 const noNul = (text: string) => !text.includes('\0');
 const envName = z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/, 'an environment name is [A-Za-z_][A-Za-z0-9_]*');
+
+/** Ids or unique prefixes of them, of execs on the same machine. */
+const predecessors = z.array(execId).min(1).max(64);
 
 export const execSpec = z.strictObject({
   exec_id: execId,
@@ -34,6 +37,12 @@ export const execSpec = z.strictObject({
   mode: z.enum(['run', 'async']),
   /** A check of ours, not a job: in no history, and removed once its end is acknowledged. */
   ephemeral: z.boolean().optional(),
+  /** It takes its turn there. With `queue`, `after` or `after_any` the agent must have the capability `queues`. */
+  queue: queueName.optional(),
+  /** It starts once all of these have exited with 0, and never when one has ended otherwise. */
+  after: predecessors.optional(),
+  /** It starts once all of these have ended, however they did. */
+  after_any: predecessors.optional(),
 });
 export type ExecSpec = z.infer<typeof execSpec>;
 
@@ -46,6 +55,10 @@ export type ExecStatus = z.infer<typeof execStatus>;
 export const finishReason = z.enum(['exited', 'signaled', 'cancelled', 'timeout', 'failed_to_start']);
 /** Why an exec has no exit code and never will have. `not_started` is the only one that is safe to repeat. */
 export const lostReason = z.enum(['reboot', 'shim_died', 'no_record', 'not_started', 'state_removed']);
+
+/** What a queued exec waits for: its turn, a queue that lets nothing start, its predecessors, or its start is under way. */
+export const queuedReason = z.enum(['queue_full', 'queue_paused', 'dependency', 'starting']);
+export type QueuedReason = z.infer<typeof queuedReason>;
 
 const common = {
   exec_id: execId,
@@ -65,6 +78,7 @@ const common = {
   timeout_ms: z.number().int().positive().optional(),
   cancel_requested: z.boolean().optional(),
   ephemeral: z.boolean().optional(),
+  queue: queueName.optional(),
   /** Something in the background still holds an output pipe; later output is kept. */
   writers_remaining: z.boolean().optional(),
   /** `supervisor_lost`, `log_incomplete`, `state_damaged`, `environment_plain`, `environment_failed` … */
@@ -73,7 +87,15 @@ const common = {
 
 /** What the agent knows of one exec: fields exist only where they can be true. */
 export const execState = z.discriminatedUnion('status', [
-  z.object({ ...common, status: z.literal('queued') }),
+  z.object({
+    ...common,
+    status: z.literal('queued'),
+    reason: queuedReason.optional(),
+    /** Among those that wait in its queue, from 1 on. */
+    position: z.number().int().positive().optional(),
+    /** The first of the execs whose end it waits for: predecessors, or those that have the places of its queue. */
+    waiting_for: z.array(execId).optional(),
+  }),
   z.object({
     ...common,
     status: z.literal('running'),
@@ -98,6 +120,10 @@ export const execState = z.discriminatedUnion('status', [
     reason: lostReason,
     ended_at: z.string().optional(),
     safe_to_retry: z.boolean(),
+    /** For `not_started`, where it is known: `dependency_failed`, or the code of the error that its start met. */
+    why: z.string().max(64).optional(),
+    /** `why` for people. */
+    detail: z.string().max(1000).optional(),
   }),
 ]);
 export type ExecState = z.infer<typeof execState>;

@@ -20,6 +20,15 @@ const nonce = base64url.length(43);
 /** No comma in it: the transcript joins them by commas. */
 const capabilities = z.array(z.string().regex(/^[a-z0-9._-]{1,32}$/)).max(32);
 
+/**
+ * Optional parts of the protocol that this build knows. A request that needs one is not sent to an agent that has not
+ * named it: `agent_outdated`.
+ *
+ *   queues   `queue`, `after` and `after_any` of an ExecSpec; `queues.get`, `queues.set`
+ */
+export const ownCapabilities = ['queues'] as const;
+export type Capability = (typeof ownCapabilities)[number];
+
 export const transportKind = z.enum(['unix', 'wss', 'ws']);
 export type TransportKind = z.infer<typeof transportKind>;
 

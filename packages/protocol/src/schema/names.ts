@@ -7,6 +7,7 @@ export const namePattern = /^[a-z0-9][a-z0-9._-]{0,62}$/;
 
 export const execId = z.string().regex(execIdPattern, 'an exec id is [a-z0-9][a-z0-9._-]{0,63}');
 export const machineName = z.string().regex(namePattern, 'a machine name is [a-z0-9][a-z0-9._-]{0,62}');
+export const queueName = z.string().regex(namePattern, 'a queue name is [a-z0-9][a-z0-9._-]{0,62}');
 
 /** The machine that this host itself is: reached without SSH. */
 export const localMachine = 'local';

@@ -19,11 +19,12 @@ export const machineDown = command({
     );
     const goOn =
       down.running.length === 0 ? '' : `; ${down.running.length} execs go on, machine up adopts them`;
+    const waits = down.queued?.length ? `; ${down.queued.length} are queued until machine up` : '';
     return {
       value: { ok: true, ...down },
       exit: 0,
       human: () =>
-        `${down.machine}: ${down.stopped ? 'stopped' : 'was not running'}${down.purged ? ', removed' : ''}${goOn}`,
+        `${down.machine}: ${down.stopped ? 'stopped' : 'was not running'}${down.purged ? ', removed' : ''}${goOn}${waits}`,
     };
   },
 });
