@@ -19,6 +19,7 @@ import { SqliteHistory } from './history/sqlite-history.ts';
 import { createApi } from './http/server.ts';
 import { Links } from './links/links.ts';
 import { Machines } from './machines/machines.ts';
+import { Prompts } from './machines/prompts.ts';
 import { LowdbRegistry } from './registry/lowdb-registry.ts';
 import { listenPrivately } from './sockets.ts';
 import { controllerBuild, controllerVersion } from './version.ts';
@@ -87,6 +88,7 @@ export async function runController(paths: ControllerPaths): Promise<void> {
     {
       execs,
       machines,
+      prompts: new Prompts(clock),
       clock,
       status: () => ({
         running: true,

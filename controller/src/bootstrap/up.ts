@@ -10,6 +10,7 @@ import { z } from 'zod';
 import { LocalTransport } from '../ssh/local-transport.ts';
 import { openTransport } from '../ssh/open-transport.ts';
 import type { SshEnvironment } from '../ssh/openssh.ts';
+import type { Ask } from '../ssh/question.ts';
 import { resolveHost } from '../ssh/resolve.ts';
 import type { HostTransport } from '../ssh/transport.ts';
 import { answersWithin, type TunnelKind } from '../ssh/tunnel.ts';
@@ -30,6 +31,8 @@ export type Reach =
       readonly environment: SshEnvironment;
       readonly transport?: 'ssh2' | 'system';
       readonly acceptHostKey?: string;
+      /** Where a person can be asked. */
+      readonly ask?: Ask;
       /** A connection that is open already, used instead of a fresh one. It stays its owner's. */
       readonly live?: HostTransport;
     };
@@ -221,6 +224,7 @@ async function connect(
       environment: reach.environment,
       ...(reach.transport === undefined ? {} : { transport: reach.transport }),
       ...(reach.acceptHostKey === undefined ? {} : { acceptHostKey: reach.acceptHostKey }),
+      ...(reach.ask === undefined ? {} : { ask: reach.ask }),
     });
     note(`${transport.description}, ${transport.kind}`);
     return transport;

@@ -2,11 +2,13 @@ import type { ControllerStatus } from '@codex-remote/protocol/schema';
 import type { Clock } from '@codex-remote/protocol/wire';
 import type { Execs } from '../execs/execs.ts';
 import type { Machines } from '../machines/machines.ts';
+import type { Prompts } from '../machines/prompts.ts';
 
 /** What the routes call. */
 export interface ApiContext {
   readonly execs: Execs;
   readonly machines: Machines;
+  readonly prompts: Prompts;
   readonly clock: Clock;
   readonly status: () => ControllerStatus;
   /** Stops the process once the answer is out. */

@@ -4,6 +4,9 @@ import {
   type MachineView,
   machineAdd,
   machineUp as machineUpRequest,
+  type Prompt,
+  promptAnswer,
+  type Stage,
   sshContext,
 } from '@codex-remote/protocol/schema';
 import { z } from 'zod';
@@ -38,15 +41,28 @@ export function checkMachine({ machines }: ApiContext, call: ApiCall): Promise<M
 
 /** The work goes on when the caller goes away; another `up` attaches to it. */
 export async function machineUp(
-  { machines }: ApiContext,
+  { machines, prompts }: ApiContext,
   call: ApiCall,
   response: RecordResponse,
 ): Promise<void> {
   const { name } = machineParams.parse(call.params);
-  const up = await machines.up(name, machineUpRequest.parse(call.body ?? {}), (stage) => {
-    void response.event({ stage }).catch(() => undefined);
+  const request = machineUpRequest.parse(call.body ?? {});
+  const tell = (value: { stage: Stage } | { prompt: Prompt }): void => {
+    void response.event(value).catch(() => undefined);
+  };
+  const up = await machines.up(name, request, {
+    onStage: (stage) => tell({ stage }),
+    ...(request.interactive && {
+      ask: (question) => prompts.ask(question, (prompt) => tell({ prompt }), call.signal),
+    }),
   });
   await response.event({ up });
+}
+
+export function answerPrompt({ prompts }: ApiContext, call: ApiCall): { answered: true } {
+  const { id } = z.object({ id: z.string().max(64) }).parse(call.params);
+  prompts.answer(id, promptAnswer.parse(call.body).answer);
+  return { answered: true };
 }
 
 export function machineDown({ machines }: ApiContext, call: ApiCall): Promise<MachineDownResult> {

@@ -12,6 +12,7 @@ import {
 } from './exec-routes.ts';
 import {
   addMachine,
+  answerPrompt,
   checkMachine,
   listMachines,
   machineDown,
@@ -44,6 +45,7 @@ export const routes: readonly Route[] = [
   { method: 'DELETE', url: '/v1/machines/:name', kind: 'json', handle: removeMachine },
   { method: 'POST', url: '/v1/machines/:name/check', kind: 'json', handle: checkMachine },
   { method: 'POST', url: '/v1/machines/:name/up', kind: 'records', handle: machineUp },
+  { method: 'POST', url: '/v1/prompts/:id', kind: 'json', handle: answerPrompt },
   { method: 'POST', url: '/v1/machines/:name/down', kind: 'json', handle: machineDown },
   { method: 'GET', url: '/v1/execs', kind: 'json', handle: listExecs },
   { method: 'POST', url: '/v1/execs', kind: 'json', handle: startExec, follow: runExec },

@@ -21,6 +21,7 @@ import type { History } from '../history/history.ts';
 import type { Links } from '../links/links.ts';
 import { unknownMachine } from '../registry/nearest.ts';
 import type { MachineRecord, Registry } from '../registry/registry.ts';
+import type { Ask } from '../ssh/question.ts';
 import { parseTarget } from '../ssh/target.ts';
 import { checkMachine } from './check.ts';
 import { MachineDown } from './down.ts';
@@ -49,10 +50,17 @@ export interface MachineWorld extends MachinesOptions {
   readonly tunnels: Tunnels;
 }
 
+/** Who waits for a bring-up. */
+export interface UpCaller {
+  readonly onStage: (stage: Stage) => void;
+  /** Where a person sits there. */
+  readonly ask?: Ask;
+}
+
 interface RunningUp {
   readonly request: string;
   readonly stages: Stage[];
-  readonly listeners: Set<(stage: Stage) => void>;
+  readonly callers: Set<UpCaller>;
   readonly result: Promise<MachineUpResult>;
 }
 
@@ -113,18 +121,19 @@ export class Machines {
 
   /**
    * Brings the machine up, or attaches to a bring-up of it that is under way. The work is the controller's: a caller that
-   * goes away changes nothing. `onStage` is called for each change of a stage, those that were before the call too.
+   * goes away changes nothing. `onStage` is called for each change of a stage, those that were before the call too; what the
+   * login asks is put to the first caller that can be asked.
    */
-  async up(name: string, request: MachineUp, onStage: (stage: Stage) => void): Promise<MachineUpResult> {
+  async up(name: string, request: MachineUp, caller: UpCaller): Promise<MachineUpResult> {
     const running = this.#ups.get(name);
-    const asked = JSON.stringify({ ...request, auth_sock: undefined });
+    const asked = JSON.stringify({ ...request, auth_sock: undefined, interactive: undefined });
     const up = running?.request === asked ? running : this.#startUp(name, asked, request);
-    for (const stage of up.stages) onStage(stage);
-    up.listeners.add(onStage);
+    for (const stage of up.stages) caller.onStage(stage);
+    up.callers.add(caller);
     try {
       return await up.result;
     } finally {
-      up.listeners.delete(onStage);
+      up.callers.delete(caller);
     }
   }
 
@@ -157,12 +166,16 @@ export class Machines {
 
   #startUp(name: string, asked: string, request: MachineUp): RunningUp {
     const stages: Stage[] = [];
-    const listeners = new Set<(stage: Stage) => void>();
+    const callers = new Set<UpCaller>();
     const report = (stage: Stage): void => {
       const at = stages.findIndex((known) => known.name === stage.name);
       if (at < 0) stages.push(stage);
       else stages[at] = stage;
-      for (const listener of listeners) listener(stage);
+      for (const { onStage } of callers) onStage(stage);
+    };
+    const ask: Ask = async (question) => {
+      for (const caller of callers) if (caller.ask) return caller.ask(question);
+      return undefined;
     };
     const work = async (): Promise<MachineUpResult> => {
       const machine = this.#world.registry.get(name) ?? (await this.#candidate(name, request, request));
@@ -172,12 +185,12 @@ export class Machines {
         ...(request.agent_home === undefined ? {} : { agent_home: request.agent_home }),
       };
       const context = completeContext(request, machine.ssh_memory);
-      return new MachineBringUp(this.#world, changed, request, context, report).run();
+      return new MachineBringUp(this.#world, changed, request, context, report, ask).run();
     };
     const result = this.#turn(name, () => this.#bootstraps.add(work)).finally(() => {
       if (this.#ups.get(name) === up) this.#ups.delete(name);
     });
-    const up: RunningUp = { request: asked, stages, listeners, result };
+    const up: RunningUp = { request: asked, stages, callers, result };
     this.#ups.set(name, up);
     return up;
   }

@@ -15,7 +15,7 @@ import {
   up,
 } from '../bootstrap/index.ts';
 import type { ConnectionKind, Installation, MachineRecord } from '../registry/registry.ts';
-import type { HostTransport } from '../ssh/index.ts';
+import type { Ask, HostTransport } from '../ssh/index.ts';
 import { bundleFiles } from './bundle.ts';
 import { runCanary } from './canary.ts';
 import { localAgentBase, type MachineWorld } from './machines.ts';
@@ -36,6 +36,7 @@ export class MachineBringUp {
   readonly #request: MachineUp;
   readonly #context: SshContext;
   readonly #onStage: (stage: Stage) => void;
+  readonly #ask: Ask;
   /** Where the standing tunnel puts its sockets. */
   readonly #runDirBefore: string | undefined;
   /** A bring-up is never withdrawn: whoever asked for it may be gone. */
@@ -47,12 +48,14 @@ export class MachineBringUp {
     request: MachineUp,
     context: SshContext,
     onStage: (stage: Stage) => void,
+    ask: Ask,
   ) {
     this.#world = world;
     this.#machine = machine;
     this.#request = request;
     this.#context = context;
     this.#onStage = onStage;
+    this.#ask = ask;
     this.#runDirBefore = world.registry.get(machine.name)?.installation?.run_dir;
   }
 
@@ -108,6 +111,7 @@ export class MachineBringUp {
       environment: environmentOf(this.#context),
       ...(transport === undefined ? {} : { transport }),
       ...(accept_host_key === undefined ? {} : { acceptHostKey: accept_host_key }),
+      ...(this.#request.interactive ? { ask: this.#ask } : {}),
       ...(live === undefined ? {} : { live }),
     };
   }

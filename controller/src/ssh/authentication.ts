@@ -1,60 +1,35 @@
 import { RemoteError } from '@codex-remote/protocol/wire';
-import ssh2, {
-  type AnyAuthMethod,
-  type AuthenticationType,
-  type ParsedKey,
-  type SignCallback,
-  type SigningRequestOptions,
-} from 'ssh2';
+import type { AnyAuthMethod, AuthenticationType, ParsedKey } from 'ssh2';
+import { AskedLogins } from './asked-logins.ts';
 import { fingerprint, type HostKey, readHostKey } from './host-key.ts';
-import { isParsedKey, type KeyFile, readKeyFile } from './key-file.ts';
+import { type KeyFile, readKeyFile } from './key-file.ts';
+import { LockedKeys } from './locked-keys.ts';
+import { OrderedAgent } from './ordered-agent.ts';
+import type { Ask } from './question.ts';
 import type { ResolvedHost } from './resolve.ts';
 
-type IdentityCallback = (error: Error | null | undefined, keys?: ParsedKey[]) => void;
-
-/** An ssh-agent whose keys come in the order in which OpenSSH tries them, and only those that it would try. */
-class OrderedAgent extends ssh2.BaseAgent<ParsedKey> {
-  readonly #agent: ssh2.OpenSSHAgent;
-  readonly #order: (keys: readonly ParsedKey[]) => ParsedKey[];
-
-  constructor(socket: string, order: (keys: readonly ParsedKey[]) => ParsedKey[]) {
-    super();
-    this.#agent = new ssh2.OpenSSHAgent(socket);
-    this.#order = order;
-  }
-
-  override getIdentities(callback: IdentityCallback): void {
-    this.#agent.getIdentities((error, keys) => {
-      if (error || keys === undefined) callback(error ?? new Error('the agent gave no keys'));
-      else callback(undefined, this.#order(keys.filter(isParsedKey)));
-    });
-  }
-
-  override sign(
-    key: ParsedKey,
-    data: Buffer,
-    options: SigningRequestOptions | SignCallback,
-    callback?: SignCallback,
-  ): void {
-    if (typeof options === 'function') this.#agent.sign(key, data, options);
-    else this.#agent.sign(key, data, options, callback);
-  }
-}
+/** The method to try next; false when there is none, which ssh2's types forget. */
+export type NextMethod = (method: AnyAuthMethod | false) => void;
 
 /**
- * One login by public keys in OpenSSH's order: the agent's keys that an IdentityFile names, the agent's others, then key
- * files. Remembers what it tried, so that a refusal can be understood.
+ * One login in OpenSSH's order: the agent's keys that an IdentityFile names, the agent's others, key files, and where
+ * someone can be asked locked key files and then what the server asks. Remembers what it tried, so that a refusal can be
+ * understood.
  */
 export class Authentication {
   readonly #host: ResolvedHost;
   readonly #files: readonly KeyFile[];
   readonly #queue: AnyAuthMethod[];
   readonly #tried: string[] = [];
+  readonly #asked: AskedLogins | undefined;
+  readonly #locked: LockedKeys | undefined;
+  /** What the server answers now. */
+  #current: AnyAuthMethod | undefined;
   #agentHeld = new Set<string>();
   #agentError = false;
   #methods: readonly string[] = [];
 
-  private constructor(host: ResolvedHost, files: readonly KeyFile[]) {
+  private constructor(host: ResolvedHost, files: readonly KeyFile[], ask: Ask | undefined) {
     this.#host = host;
     this.#files = files;
     const username = host.user;
@@ -70,15 +45,39 @@ export class Authentication {
     for (const file of files) {
       if (file.kind === 'usable') this.#queue.push({ type: 'publickey', username, key: file.key });
     }
+    if (ask === undefined) return;
+    const locked = new LockedKeys(files, ask);
+    if (locked.any) {
+      this.#queue.push({ type: 'agent', username, agent: locked });
+      this.#locked = locked;
+    }
+    this.#asked = new AskedLogins(host, ask);
   }
 
-  static async prepare(host: ResolvedHost): Promise<Authentication> {
-    return new Authentication(host, await Promise.all(host.identityFiles.map(readKeyFile)));
+  /** `ask`: where a person can be asked. */
+  static async prepare(host: ResolvedHost, ask?: Ask): Promise<Authentication> {
+    return new Authentication(host, await Promise.all(host.identityFiles.map(readKeyFile)), ask);
   }
 
-  /** For `authHandler` of ssh2: the next method to try, false when there is none. */
-  readonly next = (methods: readonly AuthenticationType[] | null): AnyAuthMethod | false => {
+  /** For `authHandler` of ssh2. Answers by `give`, which may be called later: someone is asked. */
+  readonly next = (
+    methods: readonly AuthenticationType[] | null,
+    _partialSuccess: boolean | null,
+    give: NextMethod,
+  ): void => {
     if (methods !== null) this.#methods = methods;
+    // ssh2 keeps to itself what the server said to an agent's keys.
+    const known = this.#current?.type === 'agent' ? undefined : (methods ?? []);
+    const take = (method: AnyAuthMethod | false): void => {
+      this.#current = method || undefined;
+      give(method);
+    };
+    const key = this.#nextKey(methods);
+    if (key || !this.#asked) take(key);
+    else void this.#asked.next(known).then(take);
+  };
+
+  #nextKey(methods: readonly AuthenticationType[] | null): AnyAuthMethod | false {
     for (let method = this.#queue.shift(); method !== undefined; method = this.#queue.shift()) {
       if (method.type !== 'none' && methods !== null && !methods.includes('publickey')) continue;
       if (method.type === 'publickey') {
@@ -93,10 +92,12 @@ export class Authentication {
       return method;
     }
     return false;
-  };
+  }
 
+  /** An agent did not sign, or does not answer. A locked key that stays locked is none of that. */
   agentFailed(): void {
-    this.#agentError = true;
+    const current = this.#current;
+    if (current?.type !== 'agent' || current.agent !== this.#locked) this.#agentError = true;
   }
 
   /** What to say when the server accepted nothing. */

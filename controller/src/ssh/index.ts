@@ -7,6 +7,7 @@ export { checkSsh, type SshCheck } from './check-ssh.ts';
 export { LocalTransport } from './local-transport.ts';
 export { needsSystem, type OpenOptions, openTransport } from './open-transport.ts';
 export type { SshEnvironment } from './openssh.ts';
+export type { Ask, Question } from './question.ts';
 export { isConfigured, type ResolvedHost, resolveHost } from './resolve.ts';
 export { parseTarget, type SshTarget, showTarget } from './target.ts';
 export type { Forwarding, HostTransport, RemoteExit, RemoteProcess } from './transport.ts';

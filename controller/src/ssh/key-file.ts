@@ -1,4 +1,4 @@
-import { open } from 'node:fs/promises';
+import { open, readFile } from 'node:fs/promises';
 import ssh2, { type ParsedKey } from 'ssh2';
 import { type HostKey, readHostKey } from './host-key.ts';
 
@@ -53,13 +53,19 @@ export async function readKeyFile(path: string): Promise<KeyFile> {
     : { ...rest, kind: 'usable', key: parsed, ...publicOf(parsed) };
 }
 
+/** The private key of a file that is locked; undefined where the passphrase is not its, or the file has gone. */
+export async function unlockKeyFile(path: string, passphrase: string): Promise<ParsedKey | undefined> {
+  const text = await readFile(path, 'utf8').catch(() => undefined);
+  return text === undefined ? undefined : parsePrivate(text, passphrase);
+}
+
 function publicOf(key: ParsedKey): { publicKey?: HostKey } {
   const publicKey = readHostKey(key.getPublicSSH());
   return publicKey === undefined ? {} : { publicKey };
 }
 
-function parsePrivate(text: string): ParsedKey | undefined {
-  const parsed: unknown = ssh2.utils.parseKey(text);
+function parsePrivate(text: string, passphrase?: string): ParsedKey | undefined {
+  const parsed: unknown = ssh2.utils.parseKey(text, passphrase);
   const key: unknown = Array.isArray(parsed) ? parsed[0] : parsed;
   return isParsedKey(key) && key.isPrivateKey() ? key : undefined;
 }

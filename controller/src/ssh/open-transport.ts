@@ -2,6 +2,7 @@ import { access } from 'node:fs/promises';
 import type { Clock } from '@codex-remote/protocol/wire';
 import { HostKeyPolicy } from './host-key-policy.ts';
 import type { SshEnvironment } from './openssh.ts';
+import type { Ask } from './question.ts';
 import type { ResolvedHost } from './resolve.ts';
 import { connectSsh2 } from './ssh2-transport.ts';
 import { connectSystem } from './system-transport.ts';
@@ -15,6 +16,8 @@ export interface OpenOptions {
   /** SHA256:… that the user accepts for this host. */
   readonly acceptHostKey?: string;
   readonly timeoutMs?: number;
+  /** Where a person can be asked; the system's `ssh` asks nobody. */
+  readonly ask?: Ask;
   /** Gives the attempt up, with `cancelled`. */
   readonly signal?: AbortSignal;
 }

@@ -17,6 +17,8 @@ export interface ResolvedHost {
   readonly identityFiles: readonly string[];
   readonly certificateFiles: readonly string[];
   readonly identitiesOnly: boolean;
+  /** What a person may be asked for there. */
+  readonly asks: { readonly interactive: boolean; readonly password: boolean };
   /** Socket of the agent to use; absent = none. */
   readonly identityAgent?: string;
   readonly userKnownHostsFiles: readonly string[];
@@ -124,6 +126,7 @@ function hostOf(
   };
   const paths = (texts: readonly string[]) =>
     texts.filter((text) => text !== 'none').map((text) => expandPath(text, tokens));
+  const asks = (method: string) => options.value('batchmode') !== 'yes' && options.value(method) !== 'no';
   const agent = agentSocket(options.value('identityagent'), environment, tokens);
   const bindAddress = options.value('bindaddress');
   const family = options.value('addressfamily');
@@ -136,6 +139,7 @@ function hostOf(
     identityFiles: [...new Set(paths(options.values('identityfile')))],
     certificateFiles: paths(options.values('certificatefile')),
     identitiesOnly: options.value('identitiesonly') === 'yes',
+    asks: { interactive: asks('kbdinteractiveauthentication'), password: asks('passwordauthentication') },
     ...(agent === undefined ? {} : { identityAgent: agent }),
     userKnownHostsFiles: paths(options.paths('userknownhostsfile')),
     globalKnownHostsFiles: paths(options.paths('globalknownhostsfile')),

@@ -1,18 +1,14 @@
 import { connect, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { RemoteError } from '@codex-remote/protocol/wire';
-import ssh2, {
-  type Algorithms,
-  type AuthHandlerMiddleware,
-  type Client,
-  type ClientErrorExtensions,
-} from 'ssh2';
+import ssh2, { type Algorithms, type Client, type ClientErrorExtensions } from 'ssh2';
 import { offeredAlgorithms } from './algorithms.ts';
-import { Authentication } from './authentication.ts';
+import { Authentication, type NextMethod } from './authentication.ts';
 import { ChannelDuplex } from './channel-duplex.ts';
 import type { Deadline } from './deadline.ts';
 import { type HostKey, readHostKey } from './host-key.ts';
 import { HostKeyPolicy } from './host-key-policy.ts';
+import type { Ask } from './question.ts';
 import type { ResolvedHost } from './resolve.ts';
 import { errnoOf, unreachable } from './unreachable.ts';
 
@@ -87,7 +83,7 @@ export interface LoginPlan {
 }
 
 /** Reads known_hosts and keys. Throws `ssh_config_invalid`. */
-export async function planLogin(host: ResolvedHost, acceptHostKey?: string): Promise<LoginPlan> {
+export async function planLogin(host: ResolvedHost, acceptHostKey?: string, ask?: Ask): Promise<LoginPlan> {
   const policy = await HostKeyPolicy.read(host, acceptHostKey);
   const algorithms = offeredAlgorithms(host, policy);
   if (algorithms === undefined) {
@@ -97,7 +93,7 @@ export async function planLogin(host: ResolvedHost, acceptHostKey?: string): Pro
       { hint: 'use the system transport for this machine' },
     );
   }
-  return { host, policy, algorithms, authentication: await Authentication.prepare(host) };
+  return { host, policy, algorithms, authentication: await Authentication.prepare(host, ask) };
 }
 
 /**
@@ -148,8 +144,8 @@ export async function login(bytes: Duplex, plan: LoginPlan, deadline: Deadline):
         algorithms,
         // Ours is the one that counts; it covers all hops.
         readyTimeout: 0,
-        // ssh2 asks for false, its types for nothing.
-        authHandler: authentication.next satisfies (...args: Parameters<AuthHandlerMiddleware>) => unknown,
+        authHandler: (methods, partialSuccess, next) =>
+          authentication.next(methods, partialSuccess, next as NextMethod),
         // Servers other than OpenSSH have streamlocal forwarding too; one that has not refuses.
         strictVendor: false,
         ...keepalive,

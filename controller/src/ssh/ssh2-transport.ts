@@ -3,6 +3,7 @@ import { type Clock, RemoteError } from '@codex-remote/protocol/wire';
 import type { Client, ClientChannel } from 'ssh2';
 import { ChannelDuplex } from './channel-duplex.ts';
 import { Deadline } from './deadline.ts';
+import type { Ask } from './question.ts';
 import type { ResolvedHost } from './resolve.ts';
 import { dialHost, dialThrough, login, planLogin } from './ssh2-login.ts';
 import {
@@ -18,8 +19,10 @@ export interface Ssh2Options {
   readonly clock: Clock;
   /** SHA256:… that the user accepts where a key is unknown. */
   readonly acceptHostKey?: string;
-  /** For all hops together. */
+  /** For all hops together, without the time in which a person is asked. */
   readonly timeoutMs?: number;
+  /** Where a person can be asked for a passphrase, a password or a code. */
+  readonly ask?: Ask;
   /** Gives the attempt up, with `cancelled`. */
   readonly signal?: AbortSignal;
 }
@@ -30,10 +33,12 @@ export interface Ssh2Options {
  */
 export async function connectSsh2(host: ResolvedHost, options: Ssh2Options): Promise<HostTransport> {
   const deadline = new Deadline(options.clock, options.timeoutMs ?? connectMs, options.signal);
+  const { ask } = options;
+  const asking: Ask | undefined = ask && ((question) => deadline.standFor(() => ask(question)));
   const logins: Login[] = [];
   try {
     for (const hop of [...host.jumps, host]) {
-      const plan = await planLogin(hop, options.acceptHostKey);
+      const plan = await planLogin(hop, options.acceptHostKey, asking);
       const before = logins.at(-1);
       const bytes =
         before === undefined

@@ -8,6 +8,7 @@ import { encodeRecord, RecordParser, streamId } from '@codex-remote/protocol/wir
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { createApi } from '../../src/http/server.ts';
 import type { Machines } from '../../src/machines/machines.ts';
+import { Prompts } from '../../src/machines/prompts.ts';
 import { execsWorld, running } from '../execs/machine-stand-in.ts';
 
 const records = 'application/vnd.codex-remote.records';
@@ -23,6 +24,7 @@ beforeEach(async () => {
   const context = {
     execs: world.execs,
     machines: {} as Machines,
+    prompts: new Prompts(systemClock),
     clock: systemClock,
     status: () => ({ running: true }) as ControllerStatus,
     stop: () => undefined,

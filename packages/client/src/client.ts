@@ -146,7 +146,7 @@ export class ControllerClient {
     return value as MachineCheck;
   }
 
-  /** Records: an event `{stage}` each, last `{up}` or `{error}`. */
+  /** Records: an event `{stage}` or `{prompt}` each, last `{up}` or `{error}`. */
   async *upMachine(
     name: string,
     up: MachineUp,
@@ -161,6 +161,17 @@ export class ControllerClient {
       ...options,
     });
     yield* readRecords(response.body);
+  }
+
+  /** `answer` absent: the person gives none. Throws `usage` when nobody waits for it any more. */
+  async answerPrompt(id: string, answer: string | undefined, options: Options = {}): Promise<void> {
+    await this.connection.json({
+      method: 'POST',
+      path: `/v1/prompts/${encodeURIComponent(id)}`,
+      headers: jsonHeaders,
+      body: json({ answer }),
+      ...options,
+    });
   }
 
   async downMachine(name: string, purge: boolean, options: Options = {}): Promise<MachineDownResult> {

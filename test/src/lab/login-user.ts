@@ -1,11 +1,15 @@
-import { execFile } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
 import { chown, mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { promisify } from 'node:util';
 
 const run = promisify(execFile);
+
+/** Where useradd(8) and the like are. */
+const systemPath = '/usr/sbin:/usr/bin:/sbin:/bin';
 
 export interface LoginUserOptions {
   /** Parent of the home folder; other users must be able to pass through it. */
@@ -75,6 +79,14 @@ export class LoginUser {
     return file;
   }
 
+  /** From now on the user can log in by this password too. */
+  async setPassword(password: string): Promise<void> {
+    const child = spawn('chpasswd', { stdio: ['pipe', 'ignore', 'inherit'], env: { PATH: systemPath } });
+    child.stdin.end(`${this.name}:${password}\n`);
+    const [code] = await once(child, 'exit');
+    if (code !== 0) throw new Error(`chpasswd: exit ${code}`);
+  }
+
   /** Pids of every process that runs as this user, zombies left out. The user is ours alone, so all of them are. */
   async processes(): Promise<number[]> {
     const pids: number[] = [];
@@ -133,7 +145,7 @@ async function passwdEntry(name: string): Promise<string> {
 async function accountTool(tool: 'useradd' | 'userdel', argv: string[], fine: number[] = []): Promise<void> {
   for (let attempt = 1; ; attempt++) {
     try {
-      await run(tool, argv, { env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C' } });
+      await run(tool, argv, { env: { PATH: systemPath, LC_ALL: 'C' } });
       return;
     } catch (error) {
       const code = (error as { code?: unknown }).code;

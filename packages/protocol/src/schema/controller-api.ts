@@ -15,7 +15,8 @@ import { agentService } from './service.ts';
  *   GET    /v1/machines/:name                  MachineView
  *   DELETE /v1/machines/:name                  -> {removed:true}
  *   POST   /v1/machines/:name/check            SshContext -> MachineCheck
- *   POST   /v1/machines/:name/up               MachineUp -> records: event {stage: Stage} each, last event {up: MachineUpResult} or {error}
+ *   POST   /v1/machines/:name/up               MachineUp -> records: event {stage: Stage} or {prompt: Prompt} each, last event {up: MachineUpResult} or {error}
+ *   POST   /v1/prompts/:id                     PromptAnswer -> {answered:true}
  *   POST   /v1/machines/:name/down             {purge} -> MachineDownResult
  *   POST   /v1/execs?machine=&exec_id=&follow=0|1&connect_wait_ms=   records (spec, script, stdin) -> StartReply, or with follow=1 records: see watch
  *   GET    /v1/execs?machine=&status=&label=&session=&since_ms=&until_ms=&limit=   {execs: ExecView[], total, more}
@@ -66,8 +67,23 @@ export const machineUp = sshContext.extend({
   bridge: z.boolean().optional(),
   /** Start the agent at boot, by cron where no service manager does. */
   boot: z.boolean().optional(),
+  /** A person sits at the caller's terminal: what the SSH login asks is sent there as prompts. */
+  interactive: z.boolean().optional(),
 });
 export type MachineUp = z.infer<typeof machineUp>;
+
+/** A question of the SSH login: a passphrase, a password, a one-time code. `text` can come from the server. */
+export const prompt = z.object({
+  id: z.string(),
+  text: z.string(),
+  /** What is typed is not shown. */
+  secret: z.boolean(),
+});
+export type Prompt = z.infer<typeof prompt>;
+
+/** `answer` absent: the person gives none. It is used once and kept nowhere. */
+export const promptAnswer = z.strictObject({ answer: z.string().max(4096).optional() });
+export type PromptAnswer = z.infer<typeof promptAnswer>;
 
 export const machineView = z.object({
   machine: machineName,

@@ -1,6 +1,8 @@
 import { eventField, isObject, oneLine, wrong } from '@codex-remote/client';
-import type { MachineUpResult, Stage } from '@codex-remote/protocol/schema';
+import type { MachineUpResult, Prompt, Stage } from '@codex-remote/protocol/schema';
 import { RemoteError } from '@codex-remote/protocol/wire';
+import { askAtTerminal } from '../../ask.ts';
+import type { Context } from '../../context.ts';
 import type { Output } from '../../output.ts';
 import { command } from '../../table/command.ts';
 import { flagSwitch, one } from '../../table/flag.ts';
@@ -45,6 +47,7 @@ export const machineUp = command({
       ...(values['system-node'] ? { system_node: true } : {}),
       ...(values.bridge ? { bridge: true } : {}),
       ...(values.boot ? { boot: true } : {}),
+      ...(interactive(context.output) ? { interactive: true } : {}),
     };
     for await (const record of context.client.upMachine(name, request, {
       signal: context.output.readerGone,
@@ -54,6 +57,8 @@ export const machineUp = command({
       if (failure !== undefined) throw RemoteError.fromWire(failure).with({ machine: name });
       const stage = eventField(record.value, 'stage');
       if (stage !== undefined) showStage(context.output, stage);
+      const prompt = eventField(record.value, 'prompt');
+      if (prompt !== undefined) await answer(context, readPrompt(prompt));
       const up = eventField(record.value, 'up');
       if (up !== undefined) return upOutcome(readUp(up));
     }
@@ -63,6 +68,25 @@ export const machineUp = command({
     });
   },
 });
+
+function interactive(output: Output): boolean {
+  return output.terminal && output.mode === 'human';
+}
+
+/** What the SSH login asks; somebody sits here, or nothing would be asked. */
+async function answer({ client, output }: Context, { id, ...question }: Prompt): Promise<void> {
+  const typed = interactive(output) ? await askAtTerminal(output, question) : undefined;
+  // Too late: the login has gone on without it, and says how it ended.
+  await client.answerPrompt(id, typed).catch((error: unknown) => {
+    if (RemoteError.from(error).code !== 'usage') throw error;
+  });
+}
+
+function readPrompt(value: unknown): Prompt {
+  if (!isObject(value) || typeof value.id !== 'string' || typeof value.text !== 'string')
+    throw wrong('prompt', 'a question');
+  return { id: value.id, text: value.text, secret: value.secret !== false };
+}
 
 function readUp(value: unknown): MachineUpResult {
   if (!isObject(value) || typeof value.machine !== 'string' || !Array.isArray(value.stages))
