@@ -1,7 +1,5 @@
 import { failpoint } from '@codex-remote/platform';
 import {
-  type AgentVerb,
-  agentVerbs,
   type CancelReply,
   type ExecReport,
   type ExecState,
@@ -11,16 +9,16 @@ import {
   reportTailBytes,
   type SignalName,
   type StartReply,
-  type VerbParams,
   type VerbReply,
 } from '@codex-remote/protocol/schema';
-import { type CallOptions, type Clock, call, RemoteError, type Session } from '@codex-remote/protocol/wire';
+import { type Clock, RemoteError } from '@codex-remote/protocol/wire';
 import type { History, HistoryEntry, HistoryFilter } from '../history/history.ts';
 import type { MachineLink } from '../links/link.ts';
 import type { Links } from '../links/links.ts';
 import { unknownMachine } from '../registry/nearest.ts';
 import { notBroughtUp } from '../registry/not-brought-up.ts';
 import type { MachineRecord, Registry } from '../registry/registry.ts';
+import { callAgent, checkCapabilities } from './agent-call.ts';
 import type { ExecChanges } from './changes.ts';
 import { keptLogs } from './history-logs.ts';
 import { relayLogs } from './log-relay.ts';
@@ -64,7 +62,7 @@ export class Execs {
   /**
    * Starts an exec, or attaches to the one that the same id and request already started. Sent again by itself when the
    * connection breaks and the body is small enough to be kept. Throws `machine_offline`, `conflict`, `connection_reset`
-   * (with `sent`), and what the machine answers.
+   * (with `sent`), `agent_outdated` for an agent without one of the capabilities in `needs`, and what the machine answers.
    */
   async start(
     machineName: string,
@@ -72,6 +70,7 @@ export class Execs {
     body: RequestBody,
     connectWaitMs: number,
     signal: AbortSignal,
+    needs: readonly string[] = [],
   ): Promise<StartReply> {
     const machine = this.machine(machineName);
     if (!machine.installation) throw notBroughtUp(machine.name).with({ exec_id: execId });
@@ -85,8 +84,9 @@ export class Execs {
           : this.#broken(machine.name, execId, RemoteError.from(error));
       });
       try {
+        checkCapabilities(link, needs);
         failpoint('controller.start.before');
-        const reply = await this.#call(
+        const reply = await callAgent(
           session,
           'exec.start',
           { exec_id: execId },
@@ -269,7 +269,7 @@ export class Execs {
         throw RemoteError.from(error).with({ exec_id: found.execId });
       });
       try {
-        const reply = await this.#call(
+        const reply = await callAgent(
           session,
           'exec.cancel',
           { exec_id: found.execId, ...request },
@@ -290,7 +290,7 @@ export class Execs {
   /** What the agent says of itself. Throws `machine_offline`, `connection_reset`. */
   async info(machineName: string, signal: AbortSignal): Promise<VerbReply<'agent.info'>> {
     const session = await this.#options.links.of(this.machine(machineName).name).session(0, signal);
-    return this.#call(session, 'agent.info', {}, { signal });
+    return callAgent(session, 'agent.info', {}, { signal });
   }
 
   /** Throws `unknown_machine`. */
@@ -384,32 +384,7 @@ export class Execs {
 
   async #report(found: Found, tailBytes: number, signal: AbortSignal): Promise<ExecReport> {
     const session = await found.link.session(found.link.patience(resumeWaitMs), signal);
-    return this.#call(session, 'exec.get', { exec_id: found.execId, tail_bytes: tailBytes }, { signal });
-  }
-
-  /**
-   * A call whose answer is parsed: what a machine says is untrusted. Throws `connection_reset` whenever the session is
-   * over, whatever ended it, else `protocol_error` or what the agent answered.
-   */
-  async #call<V extends Exclude<AgentVerb, 'exec.logs' | 'exec.reports'>>(
-    session: Session,
-    verb: V,
-    params: VerbParams<V>,
-    options: CallOptions,
-  ): Promise<VerbReply<V>> {
-    const answer = await call(session, verb, params, options).catch((error: unknown) => {
-      if (!session.ended) throw error;
-      throw new RemoteError(
-        'connection_reset',
-        `connection reset by peer: ${session.ended.message}`,
-        {},
-        error,
-      );
-    });
-    const reply = agentVerbs[verb].reply.safeParse(answer);
-    if (!reply.success)
-      throw new RemoteError('protocol_error', `the answer to ${verb} has not the expected shape`);
-    return reply.data as VerbReply<V>;
+    return callAgent(session, 'exec.get', { exec_id: found.execId, tail_bytes: tailBytes }, { signal });
   }
 
   #viewOfEntry(entry: HistoryEntry): ExecView | undefined {

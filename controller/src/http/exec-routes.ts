@@ -22,7 +22,15 @@ import type { RecordResponse } from './record-response.ts';
 const recentMs = 24 * 60 * 60 * 1000;
 const defaultListLimit = 20;
 
-const startQuery = z.object({ machine: z.string(), exec_id: execId, connect_wait_ms: queryCount.default(0) });
+const startQuery = z.object({
+  machine: z.string(),
+  exec_id: execId,
+  connect_wait_ms: queryCount.default(0),
+  needs: z
+    .string()
+    .transform((text) => text.split(','))
+    .optional(),
+});
 const machineQuery = z.object({ machine: z.string().optional() });
 
 export async function startExec({ execs }: ApiContext, call: ApiCall): Promise<StartReply> {
@@ -34,6 +42,7 @@ export async function startExec({ execs }: ApiContext, call: ApiCall): Promise<S
     new RequestBody(call.body),
     query.connect_wait_ms,
     call.signal,
+    query.needs,
   );
 }
 

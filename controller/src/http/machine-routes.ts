@@ -6,12 +6,14 @@ import {
   machineUp as machineUpRequest,
   type Prompt,
   promptAnswer,
+  type QueuesReply,
+  queuesRequest,
   type Stage,
   sshContext,
 } from '@codex-remote/protocol/schema';
 import { z } from 'zod';
 import type { ApiCall, ApiContext } from './context.ts';
-import { machineParams } from './query.ts';
+import { machineParams, queryCount } from './query.ts';
 import type { RecordResponse } from './record-response.ts';
 
 export function listMachines({ machines }: ApiContext, _call: ApiCall): { machines: MachineView[] } {
@@ -22,8 +24,15 @@ export function addMachine({ machines }: ApiContext, call: ApiCall): Promise<Mac
   return machines.add(machineAdd.parse(call.body));
 }
 
-export function showMachine({ machines }: ApiContext, call: ApiCall): MachineView {
-  return machines.show(machineParams.parse(call.params).name);
+export function showMachine({ machines }: ApiContext, call: ApiCall): Promise<MachineView> {
+  return machines.showWithQueues(machineParams.parse(call.params).name, call.signal);
+}
+
+export async function setMachineQueues({ machines }: ApiContext, call: ApiCall): Promise<QueuesReply> {
+  const { name } = machineParams.parse(call.params);
+  const query = z.object({ connect_wait_ms: queryCount.default(0) }).parse(call.query);
+  const { concurrency } = queuesRequest.parse(call.body);
+  return { queues: await machines.setQueues(name, concurrency, query.connect_wait_ms, call.signal) };
 }
 
 export async function removeMachine({ machines }: ApiContext, call: ApiCall): Promise<{ removed: true }> {

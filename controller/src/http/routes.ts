@@ -18,6 +18,7 @@ import {
   machineDown,
   machineUp,
   removeMachine,
+  setMachineQueues,
   showMachine,
 } from './machine-routes.ts';
 import type { RecordResponse } from './record-response.ts';
@@ -43,6 +44,7 @@ export const routes: readonly Route[] = [
   { method: 'POST', url: '/v1/machines', kind: 'json', handle: addMachine },
   { method: 'GET', url: '/v1/machines/:name', kind: 'json', handle: showMachine },
   { method: 'DELETE', url: '/v1/machines/:name', kind: 'json', handle: removeMachine },
+  { method: 'POST', url: '/v1/machines/:name/queues', kind: 'json', handle: setMachineQueues },
   { method: 'POST', url: '/v1/machines/:name/check', kind: 'json', handle: checkMachine },
   { method: 'POST', url: '/v1/machines/:name/up', kind: 'records', handle: machineUp },
   { method: 'POST', url: '/v1/prompts/:id', kind: 'json', handle: answerPrompt },

@@ -9,6 +9,8 @@ import {
   type MachineUpResult,
   type MachineView,
   namePattern,
+  type QueueSettings,
+  type QueueView,
   type SshContext,
   type Stage,
 } from '@codex-remote/protocol/schema';
@@ -20,11 +22,13 @@ import type { Gateway } from '../gateway/gateway.ts';
 import type { History } from '../history/history.ts';
 import type { Links } from '../links/links.ts';
 import { unknownMachine } from '../registry/nearest.ts';
+import { notBroughtUp } from '../registry/not-brought-up.ts';
 import type { MachineRecord, Registry } from '../registry/registry.ts';
 import type { Ask } from '../ssh/question.ts';
 import { parseTarget } from '../ssh/target.ts';
 import { checkMachine } from './check.ts';
 import { MachineDown } from './down.ts';
+import { queuesNow, setQueues } from './queues.ts';
 import { completeContext, isSshHost, memoryOf } from './ssh-access.ts';
 import { Tunnels } from './tunnels.ts';
 import { MachineBringUp } from './up.ts';
@@ -90,6 +94,25 @@ export class Machines {
 
   show(name: string): MachineView {
     return this.#view(this.#must(name));
+  }
+
+  /** As `show`, with what the machine says of its queues, where it answers. */
+  async showWithQueues(name: string, signal: AbortSignal): Promise<MachineView> {
+    const machine = this.#must(name);
+    const queues = await queuesNow(this.#world.links.of(machine.name), signal);
+    return { ...this.#view(machine), ...(queues && { queues }) };
+  }
+
+  /** How many execs of these queues run at once; the others stay as they are. */
+  async setQueues(
+    name: string,
+    concurrency: QueueSettings,
+    connectWaitMs: number,
+    signal: AbortSignal,
+  ): Promise<QueueView[]> {
+    const machine = this.#must(name);
+    if (!machine.installation) throw notBroughtUp(machine.name);
+    return setQueues(this.#world.links.of(machine.name), concurrency, connectWaitMs, signal);
   }
 
   async add({ name, ssh, agent_home }: MachineAdd): Promise<MachineView> {
@@ -251,14 +274,15 @@ export class Machines {
       ...(machine.installation?.service ? { service: machine.installation.service } : {}),
       installed: machine.installation !== undefined,
       // As last reported: what runs there goes on while the machine is away.
-      running: this.#world.history.list({
-        machine: machine.name,
-        status: ['queued', 'running'],
-        limit: 1,
-        ended_after_ms: 0,
-      }).total,
+      running: this.#countOf(machine, 'running'),
+      queued: this.#countOf(machine, 'queued'),
       added_at: machine.added_at,
     };
+  }
+
+  #countOf(machine: MachineRecord, status: 'queued' | 'running'): number {
+    const filter = { machine: machine.name, status: [status], limit: 1, ended_after_ms: 0 };
+    return this.#world.history.list(filter).total;
   }
 
   #now(): string {

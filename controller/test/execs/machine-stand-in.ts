@@ -30,7 +30,7 @@ export function execsWorld(names: readonly string[]) {
     links,
     changes,
     /** Connects the machine; every channel is given to `serve`, an answer is sent back. Returns how to break it. */
-    connect(name: string, serve: Serve): () => void {
+    connect(name: string, serve: Serve, capabilities: readonly string[] = ['queues']): () => void {
       const { agentEnd, controllerEnd } = pipe();
       new Session({
         transport: agentEnd,
@@ -42,7 +42,7 @@ export function execsWorld(names: readonly string[]) {
       links.of(name).attach(session, {
         connection: 'tunnel',
         connectedSince: '',
-        hello: { instance_id: 'i' } as Hello,
+        hello: { instance_id: 'i', capabilities } as unknown as Hello,
       });
       return () => session.end(new RemoteError('peer_silent', 'gone'));
     },

@@ -42,6 +42,10 @@ const advice: Partial<Record<ErrorCode, (m: string, id: string) => Advice>> = {
     hint: 'an exec that was accepted goes on; machine check tells about the connection',
     next: `machine check -m ${m}`,
   }),
+  agent_outdated: (m) => ({
+    hint: 'machine up replaces the agent; its execs go on',
+    next: `machine up -m ${m}`,
+  }),
   unauthorized: (m) => ({
     hint: "the machine's key or a credential is not accepted; machine up renews the keys",
     next: `machine up -m ${m}`,

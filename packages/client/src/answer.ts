@@ -19,6 +19,13 @@ export interface Answer {
   reason?: string;
   signal?: string;
   safe_to_retry?: boolean;
+  /** Why an exec was not started, as a word and for people. */
+  why?: string;
+  detail?: string;
+  queue?: string;
+  /** Of a queued one, among those that wait in its queue; with `reason` why it waits. */
+  position?: number;
+  waiting_for?: string[];
   next_action: NextAction;
   next_command?: string;
   accepted_at: string;
@@ -82,6 +89,7 @@ export function answerOf(view: ExecView, options: AnswerOptions): Answer {
       ? {}
       : { stdout_bytes: state.stdout_bytes, stderr_bytes: state.stderr_bytes }),
     ...given('label', state.label),
+    ...(state.status === 'queued' ? {} : given('queue', state.queue)),
     command: state.command,
     ...(state.cancel_requested ? { cancel_requested: true as const } : {}),
     ...(state.writers_remaining ? { writers_remaining: true as const } : {}),
@@ -93,11 +101,23 @@ export function answerOf(view: ExecView, options: AnswerOptions): Answer {
   };
 }
 
-function outcome(
-  state: ExecState,
-): Pick<Answer, 'exit_code' | 'reason' | 'signal' | 'safe_to_retry' | 'spawn_error' | 'leftover_pids'> {
+function outcome(state: ExecState): Pick<Answer, 'exit_code'> & Partial<Answer> {
   if (state.status === 'lost')
-    return { exit_code: null, reason: state.reason, safe_to_retry: state.safe_to_retry };
+    return {
+      exit_code: null,
+      reason: state.reason,
+      safe_to_retry: state.safe_to_retry,
+      ...given('why', state.why),
+      ...given('detail', state.detail),
+    };
+  if (state.status === 'queued')
+    return {
+      exit_code: null,
+      ...given('reason', state.reason),
+      ...given('queue', state.queue),
+      ...given('position', state.position),
+      ...given('waiting_for', state.waiting_for?.length ? state.waiting_for : undefined),
+    };
   if (state.status !== 'finished') return { exit_code: null };
   return {
     exit_code: state.exit_code,

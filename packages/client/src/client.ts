@@ -9,6 +9,8 @@ import type {
   MachineDownResult,
   MachineUp,
   MachineView,
+  QueueSettings,
+  QueueView,
   SignalName,
   SshContext,
 } from '@codex-remote/protocol/schema';
@@ -132,6 +134,21 @@ export class ControllerClient {
       path: `/v1/machines/${encodeURIComponent(name)}`,
       ...options,
     });
+  }
+
+  async setQueues(
+    name: string,
+    concurrency: QueueSettings,
+    connectWaitMs: number,
+    options: Options = {},
+  ): Promise<QueueView[]> {
+    const path = `/v1/machines/${encodeURIComponent(name)}/queues${query({ connect_wait_ms: connectWaitMs })}`;
+    const body = json({ concurrency });
+    const value = objectOf(
+      await this.connection.json({ method: 'POST', path, headers: jsonHeaders, body, ...options }),
+      'queues',
+    );
+    return arrayOf(value.queues, 'queues').map(readQueueView);
   }
 
   async checkMachine(name: string, ssh: SshContext, options: Options = {}): Promise<MachineCheck> {
@@ -274,7 +291,10 @@ export class ControllerClient {
 }
 
 function startRequest(start: StartRequest, follow: boolean) {
-  const path = `/v1/execs${query({ machine: start.machine, exec_id: start.spec.exec_id, follow: follow ? 1 : 0, connect_wait_ms: start.connectWaitMs })}`;
+  const { exec_id, queue, after, after_any } = start.spec;
+  // Of the agent: one that knows no queues must not be asked to run it at once.
+  const needs = queue === undefined && !after && !after_any ? undefined : 'queues';
+  const path = `/v1/execs${query({ machine: start.machine, exec_id, follow: follow ? 1 : 0, connect_wait_ms: start.connectWaitMs, needs })}`;
   return { method: 'POST', path, headers: recordsHeaders, body: uploadOf(start) } as const;
 }
 
@@ -284,7 +304,18 @@ function readMachineView(value: unknown): MachineView {
   booleanOf(view.connected, 'connected');
   booleanOf(view.installed, 'installed');
   stringOf(view.added_at, 'added_at');
+  if (view.queues !== undefined) arrayOf(view.queues, 'queues').map(readQueueView);
   return value as MachineView;
+}
+
+function readQueueView(value: unknown): QueueView {
+  const view = objectOf(value, 'queue');
+  return {
+    queue: stringOf(view.queue, 'queue'),
+    concurrency: numberOf(view.concurrency, 'concurrency'),
+    running: numberOf(view.running, 'running'),
+    queued: numberOf(view.queued, 'queued'),
+  };
 }
 
 function json(value: unknown): Uint8Array {

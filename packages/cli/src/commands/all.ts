@@ -17,6 +17,7 @@ import { machineCheck } from './machine/check.ts';
 import { machineDown } from './machine/down.ts';
 import { machineList } from './machine/list.ts';
 import { machineRemove } from './machine/remove.ts';
+import { machineSet } from './machine/set.ts';
 import { machineShow } from './machine/show.ts';
 import { machineUp } from './machine/up.ts';
 import { version } from './version.ts';
@@ -26,6 +27,7 @@ export const commands: readonly Command[] = [
   machineAdd,
   machineList,
   machineShow,
+  machineSet,
   machineCheck,
   machineUp,
   machineDown,

@@ -79,6 +79,24 @@ export const execId: ReadValue<string> = (value, { flag }) => {
   return value;
 };
 
+export const queueName: ReadValue<string> = (value, { flag }) => {
+  if (!machineNameRule.test(value))
+    throw bad(flag, value, 'a queue name: a-z 0-9 . _ - beginning with a letter or digit');
+  return value;
+};
+
+/** As the schema of queue settings has it. */
+const maxConcurrency = 10_000;
+
+/** `NAME=N`: how many of a queue run at once. */
+export const queueSetting: ReadValue<readonly [string, number]> = (value, { flag }) => {
+  const [, name, digits] = /^([^=]+)=(\d{1,5})$/.exec(value) ?? [];
+  const concurrency = Number(digits);
+  if (name === undefined || !machineNameRule.test(name) || concurrency > maxConcurrency)
+    throw bad(flag, value, `NAME=N, such as gpu=1, N from 0 to ${maxConcurrency}`);
+  return [name, concurrency];
+};
+
 /** One of `words`. */
 export function oneOf<const W extends string>(words: readonly W[]): ReadValue<W> {
   return (value, { flag }) => {

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import type { WireError } from '../wire/errors.ts';
+import { queueSettings, queueView } from './agent-api.ts';
 import { execState, logSelection, signalName } from './exec.ts';
 import { execId, machineName } from './names.ts';
 import { agentService } from './service.ts';
@@ -12,13 +13,14 @@ import { agentService } from './service.ts';
  *   POST   /v1/controller/stop                 {build?} -> {stopping:true}; `conflict` when it is of another build
  *   GET    /v1/machines                        {machines: MachineView[]}
  *   POST   /v1/machines                        MachineAdd -> MachineView
- *   GET    /v1/machines/:name                  MachineView
+ *   GET    /v1/machines/:name                  MachineView, with `queues`
+ *   POST   /v1/machines/:name/queues?connect_wait_ms=   {concurrency: QueueSettings} -> {queues: QueueView[]}
  *   DELETE /v1/machines/:name                  -> {removed:true}
  *   POST   /v1/machines/:name/check            SshContext -> MachineCheck
  *   POST   /v1/machines/:name/up               MachineUp -> records: event {stage: Stage} or {prompt: Prompt} each, last event {up: MachineUpResult} or {error}
  *   POST   /v1/prompts/:id                     PromptAnswer -> {answered:true}
  *   POST   /v1/machines/:name/down             {purge} -> MachineDownResult
- *   POST   /v1/execs?machine=&exec_id=&follow=0|1&connect_wait_ms=   records (spec, script, stdin) -> StartReply, or with follow=1 records: see watch
+ *   POST   /v1/execs?machine=&exec_id=&follow=0|1&connect_wait_ms=&needs=   records (spec, script, stdin) -> StartReply, or with follow=1 records: see watch
  *   GET    /v1/execs?machine=&status=&label=&session=&since_ms=&until_ms=&limit=   {execs: ExecView[], total, more}
  *   GET    /v1/execs/:id?machine=&tail_bytes=  ExecView with tails (base64)
  *   GET    /v1/execs/:id/logs?machine=&select=<JSON of LogSelection>   records, last event {end: {complete, view: ExecView}}
@@ -26,6 +28,7 @@ import { agentService } from './service.ts';
  *   GET    /v1/execs-wait?machine=&id=&id=&mode=all|any&max_wait_ms=   {execs: ExecView[], done: boolean}; tails as in /v1/execs/:id
  *   POST   /v1/execs/:id/cancel?machine=&connect_wait_ms=   {signal, grace_ms} -> CancelReply
  *
+ * `needs` names the capabilities without which a request cannot be meant, with commas between them.
  * `:id` may be a unique prefix. A caller that goes away ends its own request only, never an exec.
  */
 export const recordsContentType = 'application/vnd.codex-remote.records';
@@ -98,6 +101,9 @@ export const machineView = z.object({
   service: agentService.optional(),
   installed: z.boolean(),
   running: z.number().int().optional(),
+  queued: z.number().int().optional(),
+  /** In the answer about one machine that is connected and knows queues. */
+  queues: z.array(queueView).optional(),
   added_at: z.string(),
 });
 export type MachineView = z.infer<typeof machineView>;
@@ -175,6 +181,10 @@ export type ExecView = z.infer<typeof execView>;
 
 export const startReply = z.object({ view: execView, attached: z.boolean() });
 export type StartReply = z.infer<typeof startReply>;
+
+export const queuesRequest = z.strictObject({ concurrency: queueSettings });
+export const queuesReply = z.object({ queues: z.array(queueView) });
+export type QueuesReply = z.infer<typeof queuesReply>;
 
 export const cancelRequest = z.strictObject({ signal: signalName, grace_ms: z.number().int().nonnegative() });
 export const cancelReply = z.object({

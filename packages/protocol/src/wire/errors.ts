@@ -37,7 +37,7 @@ const registry = {
   noexec_home: { http: 502, retryable: false, when: "the agent's home on the machine is mounted noexec" },
   disk_low: { http: 507, retryable: true, when: 'there is not enough free disk for what was asked' },
   runtime_unsupported: { http: 501, retryable: false, when: "the machine's system, processor or C library has no runtime of ours" },
-  agent_outdated: { http: 426, close: 4426, retryable: false, when: 'agent and controller share no protocol version' },
+  agent_outdated: { http: 426, close: 4426, retryable: false, when: 'agent and controller share no protocol version, or the agent lacks a capability that the request needs' },
   agent_start_failed: { http: 502, retryable: true, when: 'the agent was installed and did not dial in' },
   duplicate_agent: { http: 409, close: 4409, retryable: false, when: "another live agent uses this machine's key" },
   already_running: { http: 409, retryable: false, when: 'another process holds the lock of this state folder' },

@@ -87,7 +87,11 @@ async function sayStarted({ output, clock }: Context, view: ExecView, attached: 
       ...(attached ? { attached: true } : {}),
     });
   else if (output.terminal && output.mode === 'human')
-    output.note(`${attached ? 'attached to' : 'started'} ${exec_id} on ${view.machine}`);
+    output.note(
+      view.state.status === 'queued'
+        ? oneLineOf(view)
+        : `${attached ? 'attached to' : 'started'} ${exec_id} on ${view.machine}`,
+    );
 }
 
 function finished({ output, clock }: Context, view: ExecView | undefined): Outcome {

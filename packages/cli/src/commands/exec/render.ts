@@ -15,12 +15,14 @@ export function oneLineOf({ machine, state }: ExecView): string {
   const name = `${state.exec_id} on ${machine}`;
   switch (state.status) {
     case 'queued':
-      return `${name}: queued`;
+      return `${name}: queued${placeText(state)}`;
     case 'running':
       return `${name}: running${state.started_at === undefined ? '' : ` since ${state.started_at}`}`;
     case 'lost':
-      return `${name}: lost (${state.reason})${state.safe_to_retry ? ', it never ran' : ''}`;
+      return `${name}: lost (${state.reason})${state.safe_to_retry ? ', it never ran' : ''}${state.detail === undefined ? '' : `: ${oneLine(state.detail)}`}`;
     case 'finished': {
+      if (state.reason === 'cancelled' && state.started_at === undefined)
+        return `${name}: cancelled before its start`;
       const how =
         state.reason === 'exited'
           ? `exit ${state.exit_code}`
@@ -28,6 +30,30 @@ export function oneLineOf({ machine, state }: ExecView): string {
       const why = state.spawn_error === undefined ? '' : `: ${oneLine(state.spawn_error)}`;
       return `${name}: ${how}${state.signal === undefined ? '' : ` (${state.signal})`} after ${shownDuration(state.duration_ms)}${why}`;
     }
+  }
+}
+
+/** `, place 2 in gpu: it is full (job1 runs)`, as far as it is known. */
+function placeText({
+  queue,
+  position,
+  reason,
+  waiting_for = [],
+}: ExecView['state'] & { status: 'queued' }): string {
+  const place =
+    queue === undefined ? '' : `, ${position === undefined ? '' : `place ${position} `}in ${queue}`;
+  const ids = waiting_for.slice(0, 3).join(', ') + (waiting_for.length > 3 ? ' …' : '');
+  switch (reason) {
+    case 'dependency':
+      return `${place}, after ${ids}`;
+    case 'queue_full':
+      return ids === '' ? place : `${place}, behind ${ids}`;
+    case 'queue_paused':
+      return `${place}, which is paused`;
+    case 'starting':
+      return `${place}, starting`;
+    default:
+      return place;
   }
 }
 

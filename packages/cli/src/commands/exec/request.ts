@@ -26,6 +26,9 @@ export const requestFlags = {
   label: one(read.text, 'TEXT', 'a word to find it by'),
   stdin: one(read.nonEmpty, 'FILE', 'its stdin (default: empty); - passes ours on'),
   merge: flagSwitch('both streams to stdout, in the order written'),
+  queue: one(read.queueName, 'NAME', 'take turns in this queue of the machine (machine set --queue)'),
+  after: many(read.execId, 'ID', 'start once this exec has exited with 0; may be repeated'),
+  'after-any': many(read.execId, 'ID', 'start once this exec has ended, however it did; may be repeated'),
   'connect-wait': connectWait,
 } as const;
 
@@ -92,6 +95,9 @@ export function startRequest(
     ...(session ? { session: session.slice(0, maxLabel) } : {}),
     caller_cwd: context.cwd,
     mode: command === 'exec run' ? 'run' : 'async',
+    ...(values.queue === undefined ? {} : { queue: values.queue }),
+    ...(values.after === undefined ? {} : { after: [...values.after] }),
+    ...(values['after-any'] === undefined ? {} : { after_any: [...values['after-any']] }),
   };
   return {
     machine,

@@ -12,6 +12,7 @@ export const execStart = command({
   examples: [
     ['a long job', "exec start -m local --label training --cmd 'sleep 1; echo done'"],
     ['a script from here', 'exec start -m local --script ./job.sh'],
+    ['when ID has succeeded, one at a time', 'exec start -m local --queue gpu --after ID -- ./eval.sh'],
   ],
   async run(values, context, argv) {
     const start = startRequest('exec start', values, argv, context);

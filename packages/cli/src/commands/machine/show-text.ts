@@ -1,5 +1,5 @@
 import { oneLine } from '@codex-remote/client';
-import type { MachineView } from '@codex-remote/protocol/schema';
+import type { MachineView, QueueView } from '@codex-remote/protocol/schema';
 
 export function connectionText({ connected, connection, installed }: MachineView): string {
   if (connected) return connection ?? 'connected';
@@ -13,6 +13,11 @@ function serviceText(service: MachineView['service']): string | undefined {
   return `${service.kind}; survives ${survives.join(', ')}; ${service.note}`;
 }
 
+/** `1 at once; 1 runs, 2 wait` */
+export function queueText({ concurrency, running, queued }: QueueView): string {
+  return `${concurrency === 0 ? 'paused' : `${concurrency} at once`}; ${running} running, ${queued} queued`;
+}
+
 export function machineText(view: MachineView): string {
   const lines = [`${view.machine}: ${connectionText(view)}`];
   const facts: [string, string | number | undefined][] = [
@@ -23,6 +28,8 @@ export function machineText(view: MachineView): string {
     ['agent home', view.agent_home],
     ['service', serviceText(view.service)],
     ['running', view.running],
+    ['queued', view.queued || undefined],
+    ...(view.queues ?? []).map((queue): [string, string] => [`queue ${queue.queue}`, queueText(queue)]),
     ['added', view.added_at],
   ];
   for (const [name, value] of facts)

@@ -5,7 +5,7 @@ import { machineText } from './show-text.ts';
 
 export const machineShow = command({
   name: 'machine show',
-  summary: 'Show what is known of a machine, without asking it.',
+  summary: 'Show what is known of a machine, and its queues.',
   flags: { machine: machineFlag },
   positional: 'machine',
   examples: [['one machine', 'machine show local']],

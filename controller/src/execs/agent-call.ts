@@ -1,0 +1,48 @@
+import { type AgentVerb, agentVerbs, type VerbParams, type VerbReply } from '@codex-remote/protocol/schema';
+import { type CallOptions, call, RemoteError, type Session } from '@codex-remote/protocol/wire';
+import type { MachineLink } from '../links/link.ts';
+
+/**
+ * A call whose answer is parsed: what a machine says is untrusted. Throws `connection_reset` whenever the session is
+ * over, whatever ended it, else `protocol_error` or what the agent answered.
+ */
+export async function callAgent<V extends Exclude<AgentVerb, 'exec.logs' | 'exec.reports'>>(
+  session: Session,
+  verb: V,
+  params: VerbParams<V>,
+  options: CallOptions,
+): Promise<VerbReply<V>> {
+  const answer = await call(session, verb, params, options).catch((error: unknown) => {
+    if (!session.ended) throw error;
+    throw new RemoteError(
+      'connection_reset',
+      `connection reset by peer: ${session.ended.message}`,
+      {},
+      error,
+    );
+  });
+  const reply = agentVerbs[verb].reply.safeParse(answer);
+  if (!reply.success)
+    throw new RemoteError('protocol_error', `the answer to ${verb} has not the expected shape`);
+  return reply.data as VerbReply<V>;
+}
+
+/**
+ * An agent would refuse what it does not know, or pass over it: it is not asked. Throws `agent_outdated` when the machine
+ * is connected and lacks one of `needs`.
+ */
+export function checkCapabilities(link: MachineLink, needs: readonly string[]): void {
+  const known = link.live?.info.hello.capabilities;
+  const missing = known && needs.find((need) => !known.includes(need));
+  if (missing === undefined) return;
+  throw new RemoteError(
+    'agent_outdated',
+    `the agent of ${link.machine} is too old: it does not know ${missing}`,
+    {
+      machine: link.machine,
+      sent: 'no',
+      hint: `\`codex-remote machine up -m ${link.machine}\` replaces it; its execs go on`,
+      facts: { missing },
+    },
+  );
+}
