@@ -7,6 +7,7 @@ import {
   loadOrCreateIdentity,
   makePrivateDir,
   RotatingFile,
+  sweepTemporary,
   systemClock,
   takeLock,
 } from '@codex-remote/platform';
@@ -31,6 +32,8 @@ const drainMs = 2_000;
 export async function runController(paths: ControllerPaths): Promise<void> {
   for (const dir of [paths.config, paths.state, paths.runtime]) makePrivateDir(dir);
   const lock = takeLock(join(paths.state, 'controller.lock'));
+  // Nobody else writes here now: what a crash left half written is nobody's.
+  for (const dir of [paths.config, paths.state]) sweepTemporary(dir);
   const logFile = new RotatingFile(paths.log);
   const log = createLogger(logFile);
   const clock = systemClock;

@@ -8,6 +8,7 @@ import {
   newId,
   ProcessTable,
   RotatingFile,
+  sweepTemporary,
   systemClock,
   takeLock,
   writeDurableSync,
@@ -50,6 +51,7 @@ export async function runDaemon(home: AgentHome, options: DaemonOptions): Promis
   if (!lock) return;
   // With the lock held: who takes the appointment away looks at the lock afterwards.
   if (options.keeper !== undefined && appointedKeeper(home) !== options.keeper) return lock.release();
+  sweepTemporary(home.path);
   const logFile = new RotatingFile(home.log);
   const log = createLogger(logFile);
   const clock = systemClock;

@@ -14,7 +14,9 @@ export function digestKey(path: string): Buffer {
   try {
     const key = readFileSync(path);
     if (key.byteLength === keyBytes) return key;
-    throw new RemoteError('state_unusable', `${path} is not a digest key`);
+    throw new RemoteError('state_unusable', `${path} is not a digest key`, {
+      hint: `put a backup there, or remove it: ids that exist then answer \`conflict\` when they are sent again`,
+    });
   } catch (error) {
     if (error instanceof RemoteError || !isMissing(error)) {
       throw error instanceof RemoteError

@@ -19,12 +19,16 @@ export class Tombstones {
   readonly #select: StatementSync;
   readonly #trim: StatementSync;
 
-  /** Throws `state_unusable`. Only the holder of the agent's lock opens it. */
+  /**
+   * Throws `state_unusable`. Only the holder of the agent's lock opens it: an exclusive one needs no shared memory, for
+   * which a full disk has no room.
+   */
   constructor(path: string, keep = maxTombstones) {
     try {
       closeSync(openSync(path, 'a', 0o600));
       this.#database = new DatabaseSync(path);
       this.#database.exec(`
+        PRAGMA locking_mode = EXCLUSIVE;
         PRAGMA journal_mode = WAL;
         PRAGMA synchronous = FULL;
         CREATE TABLE IF NOT EXISTS tombstones (
@@ -39,7 +43,12 @@ export class Tombstones {
         `DELETE FROM tombstones WHERE number <= (SELECT max(number) FROM tombstones) - ${Math.trunc(keep)}`,
       );
     } catch (error) {
-      throw new RemoteError('state_unusable', `the list of removed execs ${path} cannot be used`, {}, error);
+      throw new RemoteError(
+        'state_unusable',
+        `the list of removed execs ${path} cannot be used`,
+        { hint: `put a backup there, or move ${path}* away: ids that were removed could run again then` },
+        error,
+      );
     }
   }
 

@@ -11,7 +11,7 @@ import {
   type StartReply,
   type VerbReply,
 } from '@codex-remote/protocol/schema';
-import { type Clock, RemoteError } from '@codex-remote/protocol/wire';
+import { type Clock, RemoteError, type Session } from '@codex-remote/protocol/wire';
 import type { History, HistoryEntry, HistoryFilter } from '../history/history.ts';
 import type { MachineLink } from '../links/link.ts';
 import type { Links } from '../links/links.ts';
@@ -85,6 +85,7 @@ export class Execs {
       });
       try {
         checkCapabilities(link, needs);
+        if (sent === 'no') await this.#requireRecord(session, machine.name, execId, signal);
         failpoint('controller.start.before');
         const reply = await callAgent(
           session,
@@ -380,6 +381,35 @@ export class Execs {
       named?.name,
       away.map(({ machine }) => machine.name),
     );
+  }
+
+  /**
+   * An id that history knows was accepted once. Where the machine has neither its folder nor its tombstone any more, it
+   * cannot tell, and would run it again: throws `exec_removed`.
+   */
+  async #requireRecord(
+    session: Session,
+    machine: string,
+    execId: string,
+    signal: AbortSignal,
+  ): Promise<void> {
+    if (!this.#options.history.get(machine, execId)) return;
+    try {
+      await callAgent(session, 'exec.get', { exec_id: execId, tail_bytes: 0 }, { signal });
+    } catch (error) {
+      const failure = RemoteError.from(error);
+      if (failure.code !== 'exec_not_found') throw failure;
+      if (failure.details.facts?.removed_at !== undefined) return;
+      throw new RemoteError(
+        'exec_removed',
+        `the record of exec ${execId} on ${machine} is gone: an id that was accepted never runs again`,
+        {
+          sent: 'no',
+          hint: `choose another id; \`codex-remote exec list -m ${machine}\` has what was last known of it`,
+        },
+        failure,
+      );
+    }
   }
 
   async #report(found: Found, tailBytes: number, signal: AbortSignal): Promise<ExecReport> {

@@ -19,17 +19,22 @@ export async function* unreported(
     limit: Number.MAX_SAFE_INTEGER,
     ended_after_ms: 0,
   });
-  for (const { report } of entries)
-    if (!reported.has(report.state.exec_id)) yield await ask(session, report.state);
+  for (const { report } of entries) {
+    const answer = reported.has(report.state.exec_id) ? undefined : await ask(session, report.state);
+    if (answer) yield answer;
+  }
 }
 
-async function ask(session: Session, known: ExecState): Promise<ExecReport> {
+/** Undefined where the machine cannot tell now: it is asked again at its next connection. */
+async function ask(session: Session, known: ExecState): Promise<ExecReport | undefined> {
   const params = { exec_id: known.exec_id, tail_bytes: 0 };
   try {
     return agentVerbs['exec.get'].reply.parse(await call(session, 'exec.get', params));
   } catch (error) {
-    if (RemoteError.from(error).code !== 'exec_not_found') throw error;
-    return { state: removed(known) };
+    const { code } = RemoteError.from(error);
+    if (code === 'exec_not_found') return { state: removed(known) };
+    if (code === 'state_unusable' || code === 'fds_exhausted') return undefined;
+    throw error;
   }
 }
 

@@ -1,9 +1,11 @@
 import { chmodSync } from 'node:fs';
 import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlite';
+import { crc32 } from 'node:zlib';
 import { failpoint } from '@codex-remote/platform';
-import { type ExecReport, execState, isEnded } from '@codex-remote/protocol/schema';
+import { type ExecReport, type ExecState, execState, isEnded } from '@codex-remote/protocol/schema';
 import type { Clock, Timer } from '@codex-remote/protocol/wire';
 import type { History, HistoryEntry, HistoryFilter } from './history.ts';
+import { StateDamage } from './state-damage.ts';
 import { WalSync } from './wal-sync.ts';
 
 const schema = `
@@ -20,18 +22,19 @@ const schema = `
     stdout_from INTEGER, stdout_tail BLOB,
     stderr_from INTEGER, stderr_tail BLOB,
     as_of TEXT NOT NULL,
+    sum INTEGER,
     PRIMARY KEY (exec_id, machine)
   ) WITHOUT ROWID, STRICT;
   CREATE INDEX IF NOT EXISTS exec_recent ON exec (ended, accepted_ms DESC);
 `;
 
 const upsert = `
-  INSERT INTO exec (machine, exec_id, status, ended, accepted_ms, ended_ms, label, session, state, stdout_from, stdout_tail, stderr_from, stderr_tail, as_of)
-  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+  INSERT INTO exec (machine, exec_id, status, ended, accepted_ms, ended_ms, label, session, state, stdout_from, stdout_tail, stderr_from, stderr_tail, as_of, sum)
+  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
   ON CONFLICT (exec_id, machine) DO UPDATE SET
     status = excluded.status, ended = excluded.ended, ended_ms = excluded.ended_ms, label = excluded.label, session = excluded.session,
     state = excluded.state, stdout_from = excluded.stdout_from, stdout_tail = excluded.stdout_tail,
-    stderr_from = excluded.stderr_from, stderr_tail = excluded.stderr_tail, as_of = excluded.as_of
+    stderr_from = excluded.stderr_from, stderr_tail = excluded.stderr_tail, as_of = excluded.as_of, sum = excluded.sum
   WHERE exec.ended = 0 OR excluded.ended = 1
 `;
 
@@ -39,6 +42,9 @@ interface Pending {
   readonly machine: string;
   readonly report: ExecReport;
 }
+
+/** Up to this size a history is checked as a whole when it is opened, in a few milliseconds. */
+const checkedBytes = 4 * 1024 * 1024;
 
 /** Reports wait so long for company: a short exec is reported more than once. Nothing is promised before the commit is on disk. */
 const flushMs = 25;
@@ -51,6 +57,7 @@ const flushMs = 25;
  */
 export class SqliteHistory implements History {
   readonly #db: DatabaseSync;
+  readonly #damage: StateDamage;
   readonly #clock: Clock;
   readonly #upsert: StatementSync;
   readonly #get: StatementSync;
@@ -60,15 +67,20 @@ export class SqliteHistory implements History {
   readonly #pending = new Map<string, Pending>();
   #flush: { readonly done: Promise<void>; readonly timer: Timer } | undefined;
 
+  /** Throws `state_unusable` for a file that is no history, or is damaged. */
   constructor(path: string, clock: Clock) {
-    this.#db = new DatabaseSync(path);
-    if (path !== ':memory:') chmodSync(path, 0o600);
     this.#clock = clock;
-    this.#db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA busy_timeout = 2000;');
-    this.#db.exec(schema);
-    this.#wal = path === ':memory:' ? undefined : new WalSync(`${path}-wal`);
-    this.#upsert = this.#db.prepare(upsert);
-    this.#get = this.#db.prepare('SELECT * FROM exec WHERE exec_id = ? AND machine = ?');
+    this.#damage = new StateDamage(path);
+    this.#db = this.#damage.told(() => new DatabaseSync(path));
+    try {
+      this.#damage.told(() => this.#check());
+      [this.#upsert, this.#get] = this.#damage.told(() => prepare(this.#db));
+      if (path !== ':memory:') chmodSync(path, 0o600);
+      this.#wal = path === ':memory:' ? undefined : new WalSync(`${path}-wal`);
+    } catch (error) {
+      this.#db.close();
+      throw error;
+    }
   }
 
   record(machine: string, reports: readonly ExecReport[]): Promise<void> {
@@ -84,8 +96,8 @@ export class SqliteHistory implements History {
   }
 
   get(machine: string, execId: string): HistoryEntry | undefined {
-    const row = this.#get.get(execId, machine);
-    const stored = row && entryOf(row);
+    const row = this.#damage.told(() => this.#get.get(execId, machine));
+    const stored = row && this.#entryOf(row);
     const pending = this.#pending.get(keyOf(machine, execId));
     if (!pending) return stored;
     if (stored && isEnded(stored.report.state) && !isEnded(pending.report.state)) return stored;
@@ -100,15 +112,11 @@ export class SqliteHistory implements History {
     this.#write();
     const where = machine === undefined ? '' : ' AND machine = ?';
     const machineArg = machine === undefined ? [] : [machine];
-    const exact = this.#db
-      .prepare(`SELECT * FROM exec WHERE exec_id = ?${where} LIMIT ?`)
-      .all(idOrPrefix, ...machineArg, limit);
-    if (exact.length > 0) return exact.map(entryOf);
+    const exact = this.#all(`exec_id = ?${where} LIMIT ?`, [idOrPrefix, ...machineArg, limit]);
+    if (exact.length > 0) return exact;
     // Ids are ASCII: the prefix with U+FFFF behind it is above everything that begins with it.
-    return this.#db
-      .prepare(`SELECT * FROM exec WHERE exec_id >= ? AND exec_id < ?${where} ORDER BY exec_id LIMIT ?`)
-      .all(idOrPrefix, `${idOrPrefix}\uffff`, ...machineArg, limit)
-      .map(entryOf);
+    const range = `exec_id >= ? AND exec_id < ?${where} ORDER BY exec_id LIMIT ?`;
+    return this.#all(range, [idOrPrefix, `${idOrPrefix}\uffff`, ...machineArg, limit]);
   }
 
   list(filter: HistoryFilter): { entries: HistoryEntry[]; total: number } {
@@ -130,12 +138,12 @@ export class SqliteHistory implements History {
     add('accepted_ms >= ?', filter.since_ms);
     add('accepted_ms < ?', filter.until_ms);
     if (filter.since_ms === undefined) add('(ended = 0 OR ended_ms >= ?)', filter.ended_after_ms);
-    const where = conditions.length > 0 ? `WHERE ${conditions.join(' AND ')}` : '';
-    const total = Number(this.#db.prepare(`SELECT count(*) AS n FROM exec ${where}`).get(...values)?.n ?? 0);
-    const rows = this.#db
-      .prepare(`SELECT * FROM exec ${where} ORDER BY ended, accepted_ms DESC, exec_id DESC LIMIT ?`)
-      .all(...values, filter.limit);
-    return { entries: rows.map(entryOf), total };
+    const where = conditions.length > 0 ? conditions.join(' AND ') : 'TRUE';
+    const counted = this.#damage.told(() =>
+      this.#db.prepare(`SELECT count(*) AS n FROM exec WHERE ${where}`).get(...values),
+    );
+    const order = `${where} ORDER BY ended, accepted_ms DESC, exec_id DESC LIMIT ?`;
+    return { entries: this.#all(order, [...values, filter.limit]), total: Number(counted?.n ?? 0) };
   }
 
   forgetMachine(machine: string): void {
@@ -148,6 +156,27 @@ export class SqliteHistory implements History {
     this.#write();
     this.#wal?.close();
     this.#db.close();
+  }
+
+  /** A page that is missing can look like rows that were never there. */
+  #check(): void {
+    const pages = Number(this.#db.prepare('PRAGMA page_count').get()?.page_count);
+    const pageBytes = Number(this.#db.prepare('PRAGMA page_size').get()?.page_size);
+    if (pages * pageBytes > checkedBytes) return;
+    const said = this.#db.prepare('PRAGMA integrity_check(1)').get()?.integrity_check;
+    if (said !== 'ok') this.#damage.found('it is damaged');
+  }
+
+  /** `what` follows WHERE. */
+  #all(what: string, values: readonly SQLInputValue[]): HistoryEntry[] {
+    const rows = this.#damage.told(() => this.#db.prepare(`SELECT * FROM exec WHERE ${what}`).all(...values));
+    return rows.map((row) => this.#entryOf(row));
+  }
+
+  /** Throws `state_unusable` for a row that has changed since it was written. */
+  #entryOf(row: Record<string, unknown>): HistoryEntry {
+    const entry = isWhole(row) ? entryOf(row) : undefined;
+    return entry ?? this.#damage.found(`what it has of exec ${String(row.exec_id).slice(0, 64)} has changed`);
   }
 
   #flushSoon(): { done: Promise<void>; timer: Timer } {
@@ -171,18 +200,33 @@ export class SqliteHistory implements History {
     if (this.#pending.size === 0) return;
     const asOf = new Date(this.#clock.wall()).toISOString();
     failpoint('controller.history.before');
-    this.#db.exec('BEGIN IMMEDIATE');
-    try {
-      for (const { machine, report } of this.#pending.values())
-        this.#upsert.run(...rowOf(machine, report, asOf));
-      this.#db.exec('COMMIT');
-    } catch (error) {
-      this.#db.exec('ROLLBACK');
-      throw error;
-    }
+    this.#damage.told(() => {
+      this.#db.exec('BEGIN IMMEDIATE');
+      try {
+        for (const { machine, report } of this.#pending.values()) {
+          const values = rowOf(machine, report, asOf);
+          this.#upsert.run(...values, sumOf(values));
+        }
+        this.#db.exec('COMMIT');
+      } catch (error) {
+        // Some errors of the disk have rolled back already.
+        if (this.#db.isTransaction) this.#db.exec('ROLLBACK');
+        throw error;
+      }
+    });
     failpoint('controller.history.after');
     this.#pending.clear();
   }
+}
+
+function prepare(db: DatabaseSync): [StatementSync, StatementSync] {
+  db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA busy_timeout = 2000;');
+  db.exec('PRAGMA cell_size_check = ON;');
+  db.exec(schema);
+  // Of a controller that wrote no sums.
+  const columns = db.prepare('PRAGMA table_info(exec)').all();
+  if (!columns.some(({ name }) => name === 'sum')) db.exec('ALTER TABLE exec ADD COLUMN sum INTEGER');
+  return [db.prepare(upsert), db.prepare('SELECT * FROM exec WHERE exec_id = ? AND machine = ?')];
 }
 
 function keyOf(machine: string, execId: string): string {
@@ -210,16 +254,43 @@ function rowOf(machine: string, report: ExecReport, asOf: string): SQLInputValue
   ];
 }
 
-function entryOf(row: Record<string, unknown>): HistoryEntry {
+/** The columns in the order of `rowOf`. */
+const summed = [
+  ...['machine', 'exec_id', 'status', 'ended', 'accepted_ms', 'ended_ms', 'label', 'session', 'state'],
+  ...['stdout_from', 'stdout_tail', 'stderr_from', 'stderr_tail', 'as_of'],
+];
+
+/** SQLite checks the shape of its pages and not what is in them. */
+function sumOf(values: readonly unknown[]): number {
+  const text = values.map((value) => (value instanceof Uint8Array ? crc32(value) : value));
+  return crc32(JSON.stringify(text));
+}
+
+function isWhole(row: Record<string, unknown>): boolean {
+  return row.sum === null || row.sum === sumOf(summed.map((name) => row[name]));
+}
+
+/** Undefined for what is no row of ours. */
+function entryOf(row: Record<string, unknown>): HistoryEntry | undefined {
+  const state = stateOf(String(row.state));
+  if (!state) return undefined;
   const tail = (from: unknown, bytes: unknown) =>
     typeof from === 'number' && bytes instanceof Uint8Array ? { from, bytes } : undefined;
   return {
     machine: String(row.machine),
     as_of: String(row.as_of),
     report: {
-      state: execState.parse(JSON.parse(String(row.state))),
+      state,
       stdout_tail: tail(row.stdout_from, row.stdout_tail),
       stderr_tail: tail(row.stderr_from, row.stderr_tail),
     },
   };
+}
+
+function stateOf(text: string): ExecState | undefined {
+  try {
+    return execState.parse(JSON.parse(text));
+  } catch {
+    return undefined;
+  }
 }

@@ -1,4 +1,5 @@
 import { readFile } from 'node:fs/promises';
+import { crc32 } from 'node:zlib';
 import { failpoint, writeDurable } from '@codex-remote/platform';
 import { agentService, machineName } from '@codex-remote/protocol/schema';
 import { RemoteError } from '@codex-remote/protocol/wire';
@@ -36,7 +37,12 @@ const record = z.object({
   agent_version: z.string().optional(),
   down_at: z.string().optional(),
 });
-const document = z.object({ version: z.literal(1), machines: z.array(record) });
+/** `sum`: CRC-32 of the rest, so that a changed byte is not taken for another machine. Whoever edits by hand drops it. */
+const document = z.object({
+  version: z.literal(1),
+  machines: z.array(record),
+  sum: z.string().optional(),
+});
 type Document = z.infer<typeof document>;
 
 /** Small, readable JSON; a unique temporary file, fsync and rename make every write whole or absent. */
@@ -55,17 +61,32 @@ class DurableJson implements Adapter<Document> {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
       throw this.#unusable(error);
     }
+    let value: unknown;
+    let read: Document;
     try {
-      return document.parse(JSON.parse(text));
+      value = JSON.parse(text);
+      read = document.parse(value);
     } catch (error) {
       throw this.#unusable(error);
     }
+    const { sum, ...rest } = value as Document;
+    if (sum !== undefined && sum !== sumOf(rest)) throw this.#changed();
+    return { version: read.version, machines: read.machines };
   }
 
   async write(data: Document): Promise<void> {
     failpoint('controller.registry.before');
-    await writeDurable(this.#path, `${JSON.stringify(data, undefined, 2)}\n`);
+    const summed: Document = { ...data, sum: sumOf(data) };
+    await writeDurable(this.#path, `${JSON.stringify(summed, undefined, 2)}\n`);
     failpoint('controller.registry.after');
+  }
+
+  #changed(): RemoteError {
+    return new RemoteError(
+      'state_unusable',
+      `the registry ${this.#path} is not as it was written: it is damaged, or was edited`,
+      { hint: `look through ${this.#path}; where all is right, remove its line "sum"` },
+    );
   }
 
   #unusable(cause: unknown): RemoteError {
@@ -76,6 +97,10 @@ class DurableJson implements Adapter<Document> {
       cause,
     );
   }
+}
+
+function sumOf(data: Document): string {
+  return crc32(JSON.stringify(data)).toString(16).padStart(8, '0');
 }
 
 /** The embedded registry: one JSON file, written by this process alone, one write at a time. */

@@ -155,6 +155,32 @@ describe('an id that history does not know', () => {
   });
 });
 
+describe('an id that was accepted before', () => {
+  test('is not started again by a machine that has lost its record of it [row 37]', async () => {
+    const world = worldOf('box');
+    await world.history.record('box', [{ state: running('e') }]);
+    const verbs: string[] = [];
+    world.connect('box', (_channel, verb) => {
+      verbs.push(verb);
+      return verb === 'exec.get' ? unknownExec() : { state: running('e'), attached: false };
+    });
+    await expect(world.execs.start('box', 'e', bodyless, 0, never)).rejects.toMatchObject({
+      code: 'exec_removed',
+      details: { exec_id: 'e', sent: 'no' },
+    });
+    expect(verbs).toEqual(['exec.get']);
+  });
+
+  test('is answered by a machine that remembers it', async () => {
+    const world = worldOf('box');
+    await world.history.record('box', [{ state: finished('e') }]);
+    world.connect('box', (_channel, verb) =>
+      verb === 'exec.get' ? { state: finished('e') } : { state: finished('e'), attached: true },
+    );
+    expect(await world.execs.start('box', 'e', bodyless, 0, never)).toMatchObject({ attached: true });
+  });
+});
+
 test('a machine that was never brought up is not waited for', async () => {
   const world = worldOf('box');
   delete world.execs.machine('box').installation;

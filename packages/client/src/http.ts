@@ -1,6 +1,7 @@
 import { connect, type Socket } from 'node:net';
 import { RemoteError } from '@codex-remote/protocol/wire';
 import { BodyDecoder, type BodyKind, bodyKindOf, type Head, HeadReader } from './http-parse.ts';
+import { refused } from './refused.ts';
 
 /** One request, on a connection of its own. */
 export interface HttpRequest {
@@ -219,7 +220,7 @@ class Exchange {
         { sent: 'yes' },
         error,
       );
-    if (errno === 'EPERM' || errno === 'EACCES') return sandboxDenied(socketPath, errno, error);
+    if (errno === 'EPERM' || errno === 'EACCES') return refused(socketPath, errno, error);
     return new RemoteError(
       'controller_unreachable',
       `the controller on ${socketPath} does not answer (${errno})`,
@@ -254,18 +255,6 @@ class Exchange {
     this.#wanted.signal?.removeEventListener('abort', this.#abort);
     this.#drained?.();
   }
-}
-
-/** What agents' sandboxes answer to `connect`, even for Unix sockets. */
-export function sandboxDenied(path: string, errno: string, cause?: unknown): RemoteError {
-  const hint =
-    'run this outside the sandbox (ask for permission to), or use the MCP server, which runs outside it';
-  return new RemoteError(
-    'sandbox_denied',
-    `the system refused access to ${path} (${errno})`,
-    { hint, sent: 'no', facts: { errno } },
-    cause,
-  );
 }
 
 function abortReason(signal: AbortSignal | undefined): unknown {

@@ -1,8 +1,9 @@
-import { mkdirSync } from 'node:fs';
+import { accessSync, constants, mkdirSync } from 'node:fs';
 import { type ControllerPaths, execIdName, execMarkName, failpoint } from '@codex-remote/platform';
 import { RemoteError } from '@codex-remote/protocol/wire';
-import { request, sandboxDenied } from './http.ts';
+import { request } from './http.ts';
 import { lastWords } from './last-words.ts';
+import { refused } from './refused.ts';
 
 /** From the spawn to the first answer. A cold start takes about 300 ms. */
 const startMs = 15_000;
@@ -117,10 +118,10 @@ async function look(socket: string): Promise<string | undefined> {
 function makePrivate(folder: string): void {
   try {
     mkdirSync(folder, { recursive: true, mode: 0o700 });
+    accessSync(folder, constants.R_OK | constants.W_OK | constants.X_OK);
   } catch (error) {
     const errno = (error as NodeJS.ErrnoException).code ?? 'unknown';
-    if (errno === 'EPERM' || errno === 'EACCES' || errno === 'EROFS')
-      throw sandboxDenied(folder, errno, error);
+    if (errno === 'EPERM' || errno === 'EACCES' || errno === 'EROFS') throw refused(folder, errno, error);
     throw new RemoteError(
       'state_unusable',
       `the folder ${folder} cannot be made (${errno})`,
@@ -130,10 +131,11 @@ function makePrivate(folder: string): void {
   }
 }
 
+/** What the controller said of its state is the failure; anything else is that it does not run. */
 function notStarted(why: string, log: string, said?: RemoteError): RemoteError {
   const hint = `its log is ${log}; codex-remote controller logs shows the end of it`;
   return new RemoteError(
-    'controller_unreachable',
+    said?.code === 'state_unusable' || said?.code === 'disk_low' ? said.code : 'controller_unreachable',
     `the controller could not be started: ${said?.message ?? why}`,
     { hint: said?.details.hint ?? hint, sent: 'no', retryable: said?.retryable ?? true },
     said,

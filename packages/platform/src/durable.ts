@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import {
+  accessSync,
   closeSync,
   constants,
   fchmodSync,
@@ -30,6 +31,7 @@ export function makePrivateDir(path: string): void {
     const stat = lstatSync(path);
     if (!stat.isDirectory()) throw unusable(path, 'is not a directory');
     if (process.getuid && stat.uid !== process.getuid()) throw unusable(path, 'belongs to another user');
+    accessSync(path, constants.R_OK | constants.W_OK | constants.X_OK);
     if ((stat.mode & 0o077) === 0) return;
     const fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
     try {
@@ -39,7 +41,13 @@ export function makePrivateDir(path: string): void {
     }
   } catch (error) {
     if (error instanceof RemoteError) throw error;
-    throw new RemoteError('state_unusable', `the folder ${path} cannot be made or used`, {}, error);
+    const errno = (error as NodeJS.ErrnoException).code ?? 'unknown';
+    throw new RemoteError(
+      'state_unusable',
+      `the folder ${path} cannot be made or used (${errno})`,
+      errno === 'EACCES' ? { hint: `give its owner the rights to it: \`chmod u+rwx ${path}\`` } : {},
+      error,
+    );
   }
 }
 

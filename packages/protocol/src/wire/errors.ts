@@ -26,7 +26,7 @@ const registry = {
   exec_not_found: { http: 404, retryable: false, words: 'exec_id not found', when: 'no exec with that id is known' },
   conflict: { http: 409, retryable: false, words: 'conflict', when: 'the exec id exists with another request' },
   ambiguous_id: { http: 409, retryable: false, when: 'the id or prefix matches more than one exec' },
-  exec_removed: { http: 410, retryable: false, when: 'retention removed what was asked for' },
+  exec_removed: { http: 410, retryable: false, when: 'what was asked for was removed, by retention or with its record; its id never runs again' },
   host_key_unknown: { http: 502, retryable: false, when: "the host's SSH key is not in known_hosts" },
   host_key_changed: { http: 502, retryable: false, when: "the host's SSH key is not the one in known_hosts, or is revoked" },
   ssh_auth_failed: { http: 502, retryable: false, when: 'SSH reached the host and no credential was accepted' },
