@@ -1,5 +1,8 @@
 import { spawn } from 'node:child_process';
 
+/** Runs of a whole command; quicker things run ten times as often. */
+export const benchRounds = Number(process.env.CR_BENCH_ROUNDS ?? 30);
+
 export interface Figure {
   readonly median: number;
   readonly p90: number;
