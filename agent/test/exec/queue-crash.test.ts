@@ -161,6 +161,26 @@ describe('kill -9 of the agent at each step of the start of a queued exec', () =
   });
 });
 
+describe('kill -9 of the agent while a queued exec ends without a start', () => {
+  it.each(['agent.queued_end.before', 'agent.queued_end.after'] as const)(
+    '%s: the end is the same, and it never runs',
+    async (failpoint) => {
+      agent = await new AgentProcess(lab.home, failpoint).ready();
+      await agent.start(lab.spec({ exec_id: 'p', command: { kind: 'cmd', cmd: 'sleep 0.3; exit 3' } }));
+      await agent.start(spec('b', { after: ['p'], env: { TOKEN: secret } }));
+      await agent.died();
+      const store = lab.reopen();
+      expect(await store.ended('b')).toMatchObject({
+        status: 'lost',
+        reason: 'not_started',
+        why: 'dependency_failed',
+        safe_to_retry: true,
+      });
+      expect([runs('b'), queuedDir()]).toEqual([0, []]);
+    },
+  );
+});
+
 describe('what a next agent finds', () => {
   beforeEach(async () => {
     agent = await new AgentProcess(lab.home).ready();
