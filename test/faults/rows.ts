@@ -86,7 +86,6 @@ export const rows: readonly Row[] = [
     row: 15,
     fault: 'pid taken by another process',
     sees: '`lost`; the other process is never signalled',
-    pending: true,
   },
   { row: 16, fault: 'zombie that nobody reaps', sees: 'counts as ended' },
   { row: 17, fault: 'job process in a session of its own', sees: 'ended by `cancel` too' },
@@ -104,7 +103,6 @@ export const rows: readonly Row[] = [
     row: 20,
     fault: 'fork bomb',
     sees: 'other execs and `cancel` answer; the exit is recorded',
-    pending: true,
   },
   {
     row: 21,

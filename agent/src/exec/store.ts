@@ -32,6 +32,7 @@ import { Gate } from './gate.ts';
 import { Launcher } from './launcher.ts';
 import type { Machine } from './machine.ts';
 import { QueueSettingsFile } from './queue-settings.ts';
+import { endRemains } from './remains.ts';
 import { Retainer } from './retainer.ts';
 import { defaultRetention, type RetentionLimits } from './retention.ts';
 import { ShimFactory } from './shim-factory.ts';
@@ -80,6 +81,7 @@ export class ExecStore {
   readonly environment: EnvironmentSource;
   readonly #staging: string;
   readonly #clock: Clock;
+  readonly #machine: Machine;
   readonly #gate: Gate;
   readonly #supply: ShimSupply;
   readonly #tombstones: Tombstones;
@@ -104,6 +106,7 @@ export class ExecStore {
       bootId: table.bootId(),
       kill: (pid, signal) => void process.kill(pid, signal),
     };
+    this.#machine = machine;
     const execs = join(home, 'execs');
     const queued = join(home, 'queued');
     this.#staging = join(home, 'staging');
@@ -202,8 +205,9 @@ export class ExecStore {
   }
 
   /**
-   * Ends an exec. Returns when its processes are gone, or names what could not be ended; one that is queued never runs.
-   * Throws as `get` does, and `disk_low` or `state_unusable` when a queued one's end cannot be kept.
+   * Ends an exec, or what one that has ended left running; one that is queued never runs. Returns when its processes are
+   * gone, or names what could not be ended. Throws as `get` does, and `disk_low` or `state_unusable` when a queued one's
+   * end cannot be kept.
    */
   async cancel(id: string, signal: SignalName, graceMs: number): Promise<CancelResult> {
     if (await this.#backlog.cancel(id, signal)) {
@@ -211,14 +215,15 @@ export class ExecStore {
       return { state, already_finished: !state.cancel_requested, leftover_pids: [] };
     }
     const entry = this.#entries.get(id);
-    const supervisor = entry.supervisor;
+    const { supervisor, folder } = entry;
     supervisor?.look();
-    if (!supervisor || isEnded(supervisor.state)) {
-      return { state: currentState(entry), already_finished: true, leftover_pids: [] };
+    if (supervisor && !isEnded(supervisor.state)) {
+      const leftover = await supervisor.cancel('cancel', signal, graceMs);
+      const state = currentState(entry);
+      if (state.cancel_requested) return { state, already_finished: false, leftover_pids: leftover };
     }
-    const leftover = await supervisor.cancel('cancel', signal, graceMs);
-    const state = currentState(entry);
-    return { state, already_finished: !state.cancel_requested, leftover_pids: leftover };
+    const leftover = await endRemains(folder, this.#machine, signal, graceMs, () => this.#closed);
+    return { state: currentState(entry), already_finished: true, leftover_pids: leftover };
   }
 
   /** For readers of logs. Throws as `get` does. */

@@ -198,7 +198,22 @@ describe('cancel', () => {
     for (const left of leftover_pids) if (left !== pid) process.kill(left, 'SIGKILL');
   });
 
-  it('of an ended exec changes nothing', async () => {
+  it('of an ended exec ends what that left running, and says no more than that it had finished', async () => {
+    const pidFile = join(lab.home, 'server');
+    const state = await lab.run(`nohup sleep 60 >/dev/null 2>&1 & echo $! >${pidFile}; exit 4`);
+    const pid = Number(readIf(pidFile));
+    const server = lab.table.stat(pid) ?? { pid, start: -1 };
+    expect(lab.table.isAlive(server)).toBe(true);
+    lab.reopen();
+    expect(await lab.store.cancel(state.exec_id, 'TERM', 5_000)).toEqual({
+      state: expect.objectContaining({ status: 'finished', reason: 'exited', exit_code: 4 }),
+      already_finished: true,
+      leftover_pids: [],
+    });
+    expect(lab.table.isAlive(server)).toBe(false);
+  });
+
+  it('of an ended exec with nothing left changes nothing', async () => {
     const state = await lab.run('exit 3');
     expect(await lab.store.cancel(state.exec_id, 'TERM', 0)).toEqual({
       state,

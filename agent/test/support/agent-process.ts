@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { join } from 'node:path';
 import { createInterface, type Interface } from 'node:readline';
 import type { Failpoint } from '@codex-remote/platform';
-import type { ExecSpec } from '@codex-remote/protocol/schema';
+import type { ExecSpec, SignalName } from '@codex-remote/protocol/schema';
 
 /** The fixture of the same name: another process that has the store of a home. */
 export class AgentProcess {
@@ -11,11 +11,15 @@ export class AgentProcess {
   readonly #lines: AsyncIterator<string>;
   readonly #reader: Interface;
 
-  /** `dies`: where it kills itself; `name:2` is the second time that it comes there. */
-  constructor(home: string, dies?: Failpoint | `${Failpoint}:${number}`) {
+  /**
+   * `dies`: where it kills itself; `name:2` is the second time that it comes there. `under`: a program that runs it, with
+   * arguments, such as setpriv(1).
+   */
+  constructor(home: string, dies?: Failpoint | `${Failpoint}:${number}`, under: readonly string[] = []) {
     const [name, nth] = dies?.split(':') ?? [];
     const fixture = join(import.meta.dirname, '../fixtures/agent-process.ts');
-    this.child = spawn(process.execPath, [fixture, home], {
+    const [program = '', ...args] = [...under, process.execPath, fixture, home];
+    this.child = spawn(program, args, {
       stdio: ['pipe', 'pipe', 'inherit'],
       env: { ...process.env, ...(name && { CR_FP: [name, 'exit9', ...(nth ? [nth] : [])].join(':') }) },
     });
@@ -25,13 +29,31 @@ export class AgentProcess {
   }
 
   async ready(): Promise<this> {
-    await this.#lines.next();
+    const { done } = await this.#lines.next();
+    if (done) throw new Error('the agent ended before it was ready');
     return this;
   }
 
   /** The answer, or undefined when the process ended instead. */
-  async start(spec: ExecSpec): Promise<unknown> {
-    this.child.stdin?.write(`${JSON.stringify(spec)}\n`);
+  start(spec: ExecSpec): Promise<unknown> {
+    return this.#call('start', spec);
+  }
+
+  cancel(id: string, signal: SignalName, graceMs: number): Promise<unknown> {
+    return this.#call('cancel', id, signal, graceMs);
+  }
+
+  get(id: string): Promise<unknown> {
+    return this.#call('get', id);
+  }
+
+  ended(id: string): Promise<unknown> {
+    return this.#call('ended', id);
+  }
+
+  /** One at a time: answers come in the order in which they are ready. */
+  async #call(...call: unknown[]): Promise<unknown> {
+    this.child.stdin?.write(`${JSON.stringify(call)}\n`);
     const line = await this.#lines.next();
     return line.done ? undefined : JSON.parse(line.value);
   }

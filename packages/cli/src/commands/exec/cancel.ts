@@ -18,7 +18,7 @@ export const execCancel = command({
   name: 'exec cancel',
   summary: 'End an exec: a signal, a grace, then KILL.',
   description:
-    'Returns when its processes are gone, or names what could not be ended (leftover_pids). What has ended already is no failure.',
+    'Returns when its processes are gone, or names what could not be ended (leftover_pids). Of an exec that has ended already, what it left running is ended; that is no failure.',
   flags: {
     id: manyIds,
     machine: machineFlag,
