@@ -239,7 +239,11 @@ export const rows: readonly Row[] = [
     fault: 'half-open connection (black hole)',
     sees: '`machine_connected:false` within two heartbeats; followers resume by offset, no gap, no double',
   },
-  { row: 50, fault: 'RST in the middle of a frame, a log, an upload', sees: 'nothing: bytes are exact' },
+  {
+    row: 50,
+    fault: 'RST in the middle of a frame, a log, an upload',
+    sees: 'nothing: bytes are exact; a start too large to be kept is `connection_reset` with `sent:unknown`, and its id may be sent again',
+  },
   {
     row: 51,
     fault: 'machine away longer than retention',

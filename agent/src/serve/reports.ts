@@ -24,6 +24,8 @@ const companyMs = 20;
 export async function serveReports(channel: Channel, store: ExecStore, clock: Clock): Promise<void> {
   const changes = new Changes(store, clock);
   const acks = takeAcks(channel, store);
+  // A session that ends while the snapshot is sent ends this too, before anybody looks at it.
+  acks.catch(() => undefined);
   try {
     await sendPages(channel, store, store.unacknowledgedIds());
     await channel.send({ snapshot_done: true });
