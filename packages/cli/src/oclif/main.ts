@@ -3,7 +3,6 @@
  * argument vector in which nothing can be misread (see `argv.ts`).
  */
 
-import { dirname } from 'node:path';
 import { Config, settings } from '@oclif/core';
 import { table as parser, commands as table } from '../commands/all.ts';
 import { Shell } from '../shell.ts';
@@ -42,5 +41,5 @@ async function run(shell: Shell, tokens: Tokens): Promise<number> {
 /** No file is looked for: the description is built in, the commands are in this bundle. */
 export function loadConfig(): Promise<Config> {
   settings.enableAutoTranspile = false;
-  return Config.load({ root: dirname(__dirname), pjson, ignoreManifest: true });
+  return Config.load({ root: __dirname, pjson, ignoreManifest: true });
 }

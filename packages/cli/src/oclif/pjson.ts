@@ -11,7 +11,7 @@ export const pjson: Interfaces.PJSON = {
     bin: 'codex-remote',
     dirname: 'codex-remote',
     topicSeparator: ' ',
-    commands: { strategy: 'explicit', target: './dist/oclif.cjs', identifier: 'commands' },
+    commands: { strategy: 'explicit', target: './oclif.cjs', identifier: 'commands' },
     topics: Object.fromEntries(Object.entries(nouns).map(([noun, description]) => [noun, { description }])),
   },
 };

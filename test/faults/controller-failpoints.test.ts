@@ -1,0 +1,75 @@
+import type { Failpoint } from '@codex-remote/platform';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { FailpointLab } from './support/failpoint-lab.ts';
+
+/** The controller is killed at each moment at which it writes, sends or acknowledges; the next command starts another. */
+let lab: FailpointLab;
+
+beforeAll(async () => {
+  lab = await FailpointLab.open();
+  await lab.cli.json(['machine', 'up', 'local']);
+});
+afterAll(() => lab?.close());
+
+describe('killed while an exec starts and ends', () => {
+  test.each<Failpoint>([
+    'controller.start.before',
+    'controller.start.after',
+    'controller.history.before',
+    'controller.history.after',
+    'controller.acknowledge.before',
+    'controller.acknowledge.after',
+  ])(
+    'at %s one process runs, and its end is in the history once [row 10] [row 52] [row 55]',
+    async (point) => {
+      const id = point.replaceAll(/[._]/g, '-');
+      const pid = await lab.restartController(point);
+      const start = lab.start(id, 'echo out; exit 7');
+      await lab.controllerDied(point, pid);
+      const { ok, error } = await start;
+      // Where its answer was lost, the caller is told so and sends the same line again.
+      if (!ok) expect(error).toMatchObject({ exec_id: id, sent: 'unknown' });
+      if (!ok) expect(await lab.start(id, 'echo out; exit 7')).toMatchObject({ ok: true, exec_id: id });
+      const end = await lab.cli.json(['exec', 'wait', '--id', id], 7);
+      expect(end).toMatchObject({ status: 'finished', reason: 'exited', exit_code: 7, stdout_tail: 'out\n' });
+      expect(await lab.starts(id)).toBe(1);
+      const { execs } = await lab.cli.json(['exec', 'list', '--limit', '1000']);
+      const rows = (execs as Record<string, unknown>[]).filter((exec) => exec.exec_id === id);
+      expect(rows).toMatchObject([{ status: 'finished', exit_code: 7 }]);
+      // Or the next controller would be told of it, and die before its time.
+      await lab.noted('acknowledged', id);
+      await lab.noted('acknowledged', id);
+    },
+  );
+
+  test('an acknowledgement that is lost is made up for by the next session [row 52]', async () => {
+    await lab.restartController('controller.acknowledge.before', 'drop');
+    await lab.start('ack-lost', 'exit 7');
+    await lab.cli.json(['exec', 'wait', '--id', 'ack-lost'], 7);
+    await lab.restartController();
+    await lab.noted('acknowledged', 'ack-lost');
+    const { execs } = await lab.cli.json(['exec', 'list', '--limit', '1000']);
+    expect((execs as Record<string, unknown>[]).filter((exec) => exec.exec_id === 'ack-lost')).toHaveLength(
+      1,
+    );
+  });
+});
+
+describe('killed while the registry is written', () => {
+  test.each<[Failpoint, boolean]>([
+    ['controller.registry.before', false],
+    ['durable.rename', false],
+    ['controller.registry.after', true],
+  ])('at %s the file is the old one or the new one, whole [row 38]', async (point, added) => {
+    const name = point.replaceAll(/[._]/g, '-');
+    const pid = await lab.restartController(point);
+    const add = lab.cli.run(['machine', 'add', name, '--ssh', 'nobody@192.0.2.1']);
+    await lab.controllerDied(point, pid);
+    await add;
+    const { machines } = await lab.cli.json(['machine', 'list']);
+    const names = (machines as { machine: string }[]).map(({ machine }) => machine);
+    expect(names.includes('local')).toBe(true);
+    expect(names.includes(name)).toBe(added);
+    await lab.cli.json(['machine', 'show', 'local']);
+  });
+});

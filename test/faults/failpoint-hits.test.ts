@@ -1,0 +1,83 @@
+import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { failpoints, ProcessTable } from '@codex-remote/platform';
+import { waitFor } from '@codex-remote/test/lab';
+import { expect, test } from 'vitest';
+import { encodeLine } from '../../agent/src/folder/journal.ts';
+import type { JournalLine } from '../../agent/src/folder/stored.ts';
+import { FailpointLab } from './support/failpoint-lab.ts';
+
+const day = 24 * 3600 * 1000;
+
+/** A failpoint that nothing comes by proves nothing: this life of one user comes by all of them. */
+test('every failpoint is met by programs that do their work', { timeout: 240_000 }, async () => {
+  const lab = await FailpointLab.open();
+  try {
+    const { cli } = lab;
+    const hits = lab.file('hits');
+    cli.env.CR_FP_HITS = hits;
+    await cli.json(['machine', 'up', 'local']);
+
+    await lab.start('ends', 'exit 7');
+    await cli.json(['exec', 'wait', '--id', 'ends'], 7);
+    await lab.start('stubborn', 'trap "" TERM; echo ready; while :; do sleep 0.05; done');
+    await lab.ready('stubborn');
+    await cli.json(['exec', 'cancel', '--id', 'stubborn', '--grace', '100ms']);
+
+    await lab.start('orphan', 'echo ready; sleep 2');
+    await lab.ready('orphan');
+    const { home } = await lab.installation();
+    const processes = new ProcessTable();
+    const shim = shimOf(await lab.noted('identity', 'orphan'));
+    for (const { pid } of processes.sessionMembers(shim)) process.kill(pid, 'SIGKILL');
+    await cli.run(['exec', 'wait', '--id', 'orphan']);
+
+    await cli.json(['machine', 'set', '-m', 'local', '--queue', 'one=1']);
+    await lab.start('first', 'echo ready; exec sleep 60', ['--queue', 'one']);
+    await lab.ready('first');
+    await lab.start('second', 'exit 0', ['--queue', 'one']);
+    await lab.start('third', 'exit 0', ['--queue', 'one']);
+    await cli.json(['exec', 'cancel', '--id', 'second']);
+    await cli.json(['exec', 'cancel', '--id', 'first']);
+    await cli.json(['exec', 'wait', '--id', 'third'], 0);
+
+    // Retention takes what ended long ago, at the next start.
+    await lab.noted('acknowledged', 'ends');
+    const agent = await lab.agentProcess();
+    process.kill(agent.pid, 'SIGSTOP');
+    // It does not end by TERM while it is stopped: KILL after the grace.
+    await cli.json(['machine', 'down', 'local']);
+    await age(home, 'ends', 15 * day);
+    await cli.json(['machine', 'up', 'local']);
+    await waitFor('retention', async () => !(await readdir(join(home, 'execs'))).includes('ends'));
+
+    const met = (): Promise<string[]> =>
+      readFile(hits, 'utf8').then((text) => [...new Set(text.split('\n').filter(Boolean))].sort());
+    await waitFor('all failpoints', async () => (await met()).length === failpoints.length).catch(
+      () => undefined,
+    );
+    expect(await met()).toEqual([...failpoints].sort());
+  } finally {
+    await lab.close();
+  }
+});
+
+function shimOf(journal: string): number {
+  const line = journal.split('\n').find((text) => text.startsWith('{"identity"')) ?? '';
+  return (JSON.parse(line) as { identity: { shim: { pid: number } } }).identity.shim.pid;
+}
+
+/** As if it had ended, and been acknowledged, so long ago. Only while no agent runs. */
+async function age(home: string, id: string, ms: number): Promise<void> {
+  const path = join(home, 'execs', id, 'journal');
+  const lines = (await readFile(path, 'utf8')).split('\n').filter(Boolean);
+  const aged = lines.map((text) => {
+    const { sum: _, ...line } = JSON.parse(text) as JournalLine & { sum: string };
+    const { end } = line;
+    if (end && 'ended_at' in end && end.ended_at)
+      end.ended_at = new Date(Date.parse(end.ended_at) - ms).toISOString();
+    if (line.acknowledged_ms !== undefined) line.acknowledged_ms -= ms;
+    return encodeLine(line);
+  });
+  await writeFile(path, aged.join(''));
+}
