@@ -41,6 +41,8 @@ export class Queues {
   readonly #waiting = new Map<string, Waiting>();
   /** Ids that have a place, by queue. */
   readonly #placed = new Map<string, Set<string>>();
+  /** Of each that waits in a queue, counted when somebody asks after the line has moved. */
+  #positions: ReadonlyMap<string, number> | undefined;
 
   constructor(options: QueuesOptions) {
     this.#options = options;
@@ -61,6 +63,7 @@ export class Queues {
   /** To the end of the line; it is not decided before `release`. */
   add(id: string, waits: Waits): void {
     this.#waiting.set(id, { waits, held: true });
+    this.#positions = undefined;
   }
 
   /** From now on it may start. */
@@ -77,7 +80,7 @@ export class Queues {
 
   /** It waits no more, and has no place. */
   leave(id: string): void {
-    this.#waiting.delete(id);
+    this.#stopWaiting(id);
     for (const placed of this.#placed.values()) placed.delete(id);
   }
 
@@ -85,7 +88,7 @@ export class Queues {
   changed(state: ExecState): void {
     if (isEnded(state)) return this.leave(state.exec_id);
     if (state.status !== 'running') return;
-    this.#waiting.delete(state.exec_id);
+    this.#stopWaiting(state.exec_id);
     this.#place(state.queue, state.exec_id);
   }
 
@@ -110,7 +113,9 @@ export class Queues {
     const waiting = this.#waiting.get(id);
     if (!waiting) return undefined;
     const { queue } = waiting.waits;
-    const position = queue === undefined ? {} : { position: this.#positionOf(id, queue) };
+    this.#positions ??= this.#count();
+    const at = this.#positions.get(id);
+    const position = at === undefined ? {} : { position: at };
     if (waiting.held) return { reason: 'starting', ...position };
     const dependency = dependencyOf(waiting.waits, this.#options.stateOf);
     if (dependency.kind === 'open')
@@ -155,12 +160,19 @@ export class Queues {
     else this.#placed.set(queue, new Set([id]));
   }
 
-  #positionOf(id: string, queue: string): number {
-    let position = 1;
-    for (const [other, { waits }] of this.#waiting) {
-      if (other === id) break;
-      if (waits.queue === queue) position++;
+  #stopWaiting(id: string): void {
+    if (this.#waiting.delete(id)) this.#positions = undefined;
+  }
+
+  #count(): Map<string, number> {
+    const lengths = new Map<string, number>();
+    const positions = new Map<string, number>();
+    for (const [id, { waits }] of this.#waiting) {
+      if (waits.queue === undefined) continue;
+      const position = (lengths.get(waits.queue) ?? 0) + 1;
+      lengths.set(waits.queue, position);
+      positions.set(id, position);
     }
-    return position;
+    return positions;
   }
 }

@@ -181,6 +181,40 @@ describe('kill -9 of the agent while a queued exec ends without a start', () => 
   );
 });
 
+describe('a full disk', () => {
+  /** The system says ENOSPC there; the process lives on. */
+  const fullAt = (failpoint: Failpoint) =>
+    new AgentProcess(lab.home, undefined, ['/usr/bin/env', `CR_FP=${failpoint}:throw=ENOSPC`]).ready();
+
+  it('while an exec is being queued: refused, nothing of it is left, and its place is free', async () => {
+    agent = await fullAt('agent.queued.before');
+    await agent.start(spec('a'));
+    expect(await agent.start(spec('b', { env: { TOKEN: secret } }))).toMatchObject({
+      error: expect.stringContaining('the disk of the machine is full'),
+    });
+    expect(queuedDir()).toEqual([]);
+    await agent.kill();
+    expect(() => lab.reopen().get('b')).toThrow(expect.objectContaining({ code: 'exec_not_found' }));
+  });
+
+  it('in the middle of the start of a queued exec: it never runs, says why, and the next one has its turn', async () => {
+    agent = await fullAt('agent.leave.before');
+    await agent.start(spec('a'));
+    await agent.start(spec('b', { env: { TOKEN: secret } }));
+    await agent.start(spec('c', { after_any: ['b'] }));
+    letGo('a');
+    await waitFor('the ends of b and c', () => ended('b') && ended('c'));
+    await agent.kill();
+    const store = lab.reopen();
+    const lost = { status: 'lost', reason: 'not_started', why: 'disk_low', safe_to_retry: true };
+    expect([store.get('b'), store.get('c')]).toMatchObject([lost, lost]);
+    expect([runs('b'), runs('c'), queuedDir()]).toEqual([0, 0, []]);
+  });
+
+  const ended = (id: string) =>
+    existsSync(join(lab.home, 'execs', id)) && lab.read(id, 'journal').includes('"end"');
+});
+
 describe('what a next agent finds', () => {
   beforeEach(async () => {
     agent = await new AgentProcess(lab.home).ready();
