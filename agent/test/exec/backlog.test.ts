@@ -120,6 +120,25 @@ describe('a queued exec', () => {
     expect(lab.store.get('b')).toMatchObject({ reason: 'cancelled', exit_code: 130 });
   });
 
+  it('that is cancelled while its shim is being made never runs either', async () => {
+    // A variable of its own needs a shim of its own: that takes several trips to the disk.
+    await start('b', { env: { A: '1' } });
+    const cancelled = new Promise<unknown>((resolve) => {
+      lab.store.onChange((state) => {
+        if (state.exec_id !== 'a' || state.status !== 'finished') return;
+        setImmediate(() => {
+          expect(lab.store.get('b')).toMatchObject({ status: 'queued', reason: 'starting' });
+          resolve(lab.store.cancel('b', 'TERM', 0));
+        });
+      });
+    });
+    letGo('a');
+    expect(await cancelled).toMatchObject({ state: { reason: 'cancelled', exit_code: 130 } });
+    expect(lab.store.get('b')).not.toHaveProperty('started_at');
+    expect((await start('c')).state.status).toBe('running');
+    expect(order()).not.toContain('b');
+  });
+
   it('attaches who sends it again, and refuses another request of its id', async () => {
     await start('b');
     expect(await start('b')).toMatchObject({ attached: true, state: { status: 'queued', position: 1 } });
