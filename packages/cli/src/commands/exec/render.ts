@@ -33,7 +33,7 @@ export function oneLineOf({ machine, state }: ExecView): string {
   }
 }
 
-/** `, place 2 in gpu: it is full (job1 runs)`, as far as it is known. */
+/** `, place 2 in gpu, behind job1`, as far as it is known. */
 function placeText({
   queue,
   position,
