@@ -1,3 +1,6 @@
+import { createHash, randomBytes } from 'node:crypto';
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { Cli, SshLab, TcpProxy, waitFor } from '@codex-remote/test/lab';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 
@@ -92,5 +95,20 @@ describe('the network between SSH client and server breaks', () => {
     const expected = Array.from({ length: 2_000_000 }, (_, i) => `${i + 1}\n`).join('');
     expect(stdout.length).toBe(expected.length);
     expect(stdout.toString() === expected).toBe(true);
+  });
+
+  test('cut in the middle of a script of megabytes: it is sent again by itself, whole, and runs once [row 50]', async () => {
+    const script = join(cli.home, 'large.sh');
+    const filler = `# ${randomBytes(2 * 1024 * 1024).toString('hex')}\n`;
+    await writeFile(script, `#!/bin/sh\necho started >> ~/large.starts\nsha256sum < "$0"\n${filler}exit 4\n`);
+    const cut = proxy.cutAfter('up', 1_500_000);
+    const run = cli.lines(['exec', 'run', '-m', 'box', '--script', script], 4, { timeoutMs: 90_000 });
+    await cut;
+    const hash = createHash('sha256')
+      .update(await readFile(script))
+      .digest('hex');
+    const lines = await run;
+    expect(lines.find(({ type }) => type === 'log')?.line).toContain(hash);
+    expect(await readFile(join(lab.user.home, 'large.starts'), 'utf8')).toBe('started\n');
   });
 });

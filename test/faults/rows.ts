@@ -242,7 +242,7 @@ export const rows: readonly Row[] = [
   {
     row: 50,
     fault: 'RST in the middle of a frame, a log, an upload',
-    sees: 'nothing: bytes are exact; a start too large to be kept is `connection_reset` with `sent:unknown`, and its id may be sent again',
+    sees: 'nothing: bytes are exact; a start of over 1 MiB that can be read only once (`--stdin -`) is `connection_reset` with `sent:unknown`, and its id may be sent again',
   },
   {
     row: 51,

@@ -18,7 +18,7 @@ import type { ExecRecord } from '@codex-remote/protocol/wire';
 import { Connection, type ConnectionOptions, jsonHeaders } from './connection.ts';
 import { readRecords } from './records.ts';
 import { arrayOf, booleanOf, numberOf, objectOf, stringOf } from './shape.ts';
-import { type UploadSource, uploadOf } from './upload.ts';
+import { Sending, type UploadSource, uploadOf } from './upload.ts';
 import {
   type ExecList,
   readCancelReply,
@@ -212,8 +212,16 @@ export class ControllerClient {
     };
   }
 
+  /** Sent again where the machine broke off in the middle of it. */
   async startExec(start: StartRequest, options: Options = {}) {
-    return readStartReply(await this.connection.json({ ...startRequest(start, false), ...options }));
+    const sending = new Sending(start);
+    for (;;) {
+      try {
+        return readStartReply(await this.connection.json({ ...startRequest(start, false), ...options }));
+      } catch (error) {
+        if (!sending.again(error)) throw error;
+      }
+    }
   }
 
   /** Starts and follows in one request; the records of `watchExec`. */

@@ -2,7 +2,7 @@ import type { ExecView, StartReply } from '@codex-remote/protocol/schema';
 import { type Clock, type ExecRecord, RemoteError, streamId } from '@codex-remote/protocol/wire';
 import type { ControllerClient, Positions, StartRequest } from './client.ts';
 import { Resume } from './resume.ts';
-import { canSendAgain } from './upload.ts';
+import { canSendAgain, Sending } from './upload.ts';
 import { eventField, readExecView, readStartReply } from './views.ts';
 
 export type OutputRecord = Exclude<ExecRecord, { kind: 'event' }>;
@@ -46,11 +46,11 @@ export class Follower {
    */
   run(start: StartRequest): AsyncGenerator<FollowEvent, void, void> {
     const address = { id: start.spec.exec_id, machine: start.machine };
-    return this.#follow(address, () =>
+    const open = () =>
       this.#started !== undefined || (this.#mayBeSent && !canSendAgain(start))
         ? this.#watch(address)
-        : this.#client.runExec(start, { signal: this.#options.signal }),
-    );
+        : this.#client.runExec(start, { signal: this.#options.signal });
+    return this.#follow(address, open, new Sending(start));
   }
 
   watch(address: { id: string; machine?: string | undefined }): AsyncGenerator<FollowEvent, void, void> {
@@ -72,6 +72,7 @@ export class Follower {
   async *#follow(
     address: { id: string; machine?: string | undefined },
     open: () => AsyncGenerator<ExecRecord, void, void>,
+    sending?: Sending,
   ): AsyncGenerator<FollowEvent, void, void> {
     for (;;) {
       try {
@@ -86,6 +87,7 @@ export class Follower {
         if (!this.#mayBeSent && error instanceof RemoteError && error.details.sent === 'no')
           throw this.#located(error, address);
         this.#mayBeSent = true;
+        if (this.#started === undefined && sending?.again(error)) continue;
         try {
           await this.#resume.after(error);
         } catch (final) {

@@ -1,4 +1,5 @@
 import type { ExecSpec } from '@codex-remote/protocol/schema';
+import { RemoteError } from '@codex-remote/protocol/wire';
 import { dataRecords } from './records.ts';
 
 /**
@@ -55,4 +56,25 @@ async function* streamed(
 /** Whether the whole request can be sent again. */
 export function canSendAgain({ script, stdin }: Upload): boolean {
   return (script?.again ?? true) && (stdin?.again ?? true);
+}
+
+/** How often a start is sent whose machine breaks off in the middle of it. */
+const maxSends = 5;
+
+/**
+ * One start on its way. A controller sends a small one again by itself; one that it could not keep, and during which the
+ * machine's connection broke, is sent from its beginning by us: under the same id it starts or attaches, never twice.
+ */
+export class Sending {
+  #left: number;
+
+  constructor(upload: Upload) {
+    this.#left = canSendAgain(upload) ? maxSends - 1 : 0;
+  }
+
+  /** Whether the request that failed so is to be sent again. */
+  again(error: unknown): boolean {
+    const { code, details } = RemoteError.from(error);
+    return code === 'connection_reset' && details.sent === 'unknown' && this.#left-- > 0;
+  }
 }
