@@ -23,15 +23,20 @@ import { Machines } from './machines/machines.ts';
 import { Prompts } from './machines/prompts.ts';
 import { LowdbRegistry } from './registry/lowdb-registry.ts';
 import { listenPrivately } from './sockets.ts';
+import { takeOver } from './take-over.ts';
 import { controllerBuild, controllerVersion } from './version.ts';
 
 /** Answers that are under way get so long after a stop was asked for. */
 const drainMs = 2_000;
 
-/** Ends the process when it was asked to stop and everything is closed. Throws `already_running` where another serves. */
-export async function runController(paths: ControllerPaths): Promise<void> {
+/**
+ * Ends the process when it was asked to stop and everything is closed. Throws `already_running` where another serves;
+ * a controller of the build `replaces` gives way.
+ */
+export async function runController(paths: ControllerPaths, replaces?: string): Promise<void> {
   for (const dir of [paths.config, paths.state, paths.runtime]) makePrivateDir(dir);
-  const lock = takeLock(join(paths.state, 'controller.lock'));
+  const lockPath = join(paths.state, 'controller.lock');
+  const lock = replaces === undefined ? takeLock(lockPath) : await takeOver(lockPath, paths.socket, replaces);
   // Nobody else writes here now: what a crash left half written is nobody's.
   for (const dir of [paths.config, paths.state]) sweepTemporary(dir);
   const logFile = new RotatingFile(paths.log);

@@ -1,10 +1,12 @@
+import { parseArgs } from 'node:util';
 import { type ControllerPaths, controllerPaths, createLogger, RotatingFile } from '@codex-remote/platform';
 import { RemoteError } from '@codex-remote/protocol/wire';
 import { runController } from './daemon.ts';
 
 /**
  * The controller process. Started by the CLI when none runs, in its own session. Exits 0 at once where another holds
- * the lock: of any number started together one serves.
+ * the lock: of any number started together one serves. With `--replaces BUILD` it is to follow a controller of that build,
+ * which it asks to stop.
  */
 function fail(error: unknown, paths: ControllerPaths): never {
   const failure = RemoteError.from(error);
@@ -26,4 +28,5 @@ function fail(error: unknown, paths: ControllerPaths): never {
 
 process.umask(0o077);
 const paths = controllerPaths(process.env);
-runController(paths).catch((error: unknown) => fail(error, paths));
+const { values } = parseArgs({ options: { replaces: { type: 'string' } } });
+runController(paths, values.replaces).catch((error: unknown) => fail(error, paths));

@@ -124,7 +124,6 @@ export const rows: readonly Row[] = [
     row: 25,
     fault: 'agent replaced while 50 jobs run',
     sees: 'nothing: every job goes on with its pid and its code',
-    pending: true,
   },
   {
     row: 26,

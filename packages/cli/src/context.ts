@@ -26,7 +26,8 @@ export function processContext(output: Output, args: readonly string[], dist: st
   const { env } = process;
   const paths = controllerPaths(env);
   const controller = join(dist, 'controller.mjs');
-  const start = () => startController({ paths, program: [process.execPath, controller], env });
+  const start = (replaces?: string) =>
+    startController({ paths, program: [process.execPath, controller], env, replaces });
   // npm keeps the times that files had in the package; the inode changed when it was written here.
   const own = { version: ownVersion, build: ownBuild, installedMs: () => statSync(controller).ctimeMs };
   const client = new ControllerClient({ socket: paths.socket, own, start });

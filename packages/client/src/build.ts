@@ -9,6 +9,9 @@ export const ownVersion: string =
 export const ownBuild: string =
   typeof __CODEX_REMOTE_BUILD__ === 'string' ? __CODEX_REMOTE_BUILD__ : 'source';
 
+/** Of every answer: the build of the controller that gave it. */
+export const buildHeader = 'x-codex-remote-build';
+
 /** A program, as far as its age goes. */
 export interface Build {
   readonly version: string;

@@ -163,13 +163,14 @@ export class ControllerClient {
     return value as MachineCheck;
   }
 
-  /** Records: an event `{stage}` or `{prompt}` each, last `{up}` or `{error}`. */
+  /** Records: an event `{stage}` or `{prompt}` each, last `{up}` or `{error}`. What is installed is what our release brings. */
   async *upMachine(
     name: string,
     up: MachineUp,
     options: Options = {},
   ): AsyncGenerator<ExecRecord, void, void> {
     const path = `/v1/machines/${encodeURIComponent(name)}/up`;
+    await this.connection.useOwnRelease();
     const response = await this.connection.open({
       method: 'POST',
       path,

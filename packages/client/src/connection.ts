@@ -1,16 +1,17 @@
 import { RemoteError } from '@codex-remote/protocol/wire';
-import { type Build, replaces } from './build.ts';
+import { type Build, buildHeader, replaces } from './build.ts';
 import { type HttpRequest, type HttpResponse, request } from './http.ts';
 import { isObject, objectOf, stringOf } from './shape.ts';
-
-export const buildHeader = 'x-codex-remote-build';
 
 export interface ConnectionOptions {
   readonly socket: string;
   /** This program; `installedMs` is when it came onto this host, epoch ms. Absent = it never replaces a controller. */
   readonly own?: Build & { installedMs: () => number };
-  /** Makes a controller run, or throws; absent = one that does not run is an error. */
-  readonly start?: (() => Promise<void>) | undefined;
+  /**
+   * Makes a controller run, or throws; absent = one that does not run is an error. `replaces`: the build of the controller
+   * that is to give way to it.
+   */
+  readonly start?: ((replaces?: string) => Promise<void>) | undefined;
 }
 
 /** A JSON answer is at most this long: 10,000 rows of a list, or 1,000 execs with their tails. */
@@ -55,7 +56,8 @@ export class Connection {
 
   /**
    * Replaces the controller when an older one has answered. Jobs belong to their machines and followers resume by
-   * position, so neither notices. It is asked to stop only if it is still that build: another CLI may have been quicker.
+   * position, so neither notices. The new one itself asks it to stop, once it is loaded: followers of the older release
+   * start theirs again as soon as it is gone.
    */
   async replaceOlder(): Promise<void> {
     const { own, start } = this.#options;
@@ -68,13 +70,13 @@ export class Connection {
     const [version, build] = [stringOf(controller.version, 'version'), stringOf(controller.build, 'build')];
     const startedMs = Date.parse(stringOf(controller.started_at, 'started_at'));
     if (!replaces({ ...own, installedMs: own.installedMs() }, { version, build, startedMs })) return;
-    const body = Buffer.from(JSON.stringify({ build }));
-    await this.json(
-      { method: 'POST', path: '/v1/controller/stop', headers: jsonHeaders, body, answerMs: 5_000 },
-      { mayStart: false },
-    );
-    this.#otherBuild = false;
-    await this.#start();
+    await start(build);
+  }
+
+  /** Before a request whose answer depends on the controller's own release: an older one gives way first. */
+  async useOwnRelease(): Promise<void> {
+    await this.json({ method: 'GET', path: '/v1/controller', answerMs: 5_000 });
+    await this.replaceOlder();
   }
 
   async #ask(wanted: HttpRequest, mayStart: boolean): Promise<HttpResponse> {

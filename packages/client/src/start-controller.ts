@@ -1,6 +1,7 @@
 import { accessSync, constants, mkdirSync } from 'node:fs';
 import { type ControllerPaths, execIdName, execMarkName, failpoint } from '@codex-remote/platform';
 import { RemoteError } from '@codex-remote/protocol/wire';
+import { buildHeader } from './build.ts';
 import { request } from './http.ts';
 import { lastWords } from './last-words.ts';
 import { refused } from './refused.ts';
@@ -16,6 +17,8 @@ export interface StartController {
   /** Program and arguments, for example `[node, dist/controller.mjs]`. */
   readonly program: readonly [string, ...string[]];
   readonly env: Readonly<Record<string, string | undefined>>;
+  /** Build of the controller that is to give way: it is asked to stop by ours, and its answers do not count. */
+  readonly replaces?: string | undefined;
   readonly startMs?: number;
 }
 
@@ -49,7 +52,7 @@ export async function startController(options: StartController): Promise<void> {
   const until = performance.now() + limitMs;
   let attempt = await Attempt.spawn(options);
   for (let waitMs = firstLookMs; ; waitMs = Math.min(lastLookMs, waitMs * 1.5)) {
-    const why = await look(paths.socket);
+    const why = await look(paths.socket, options.replaces);
     if (why === undefined) return;
     if (attempt.failed !== undefined)
       throw notStarted(attempt.failed, paths.log, lastWords(paths.log, attempt.pid));
@@ -57,7 +60,8 @@ export async function startController(options: StartController): Promise<void> {
       throw notStarted(`no answer on its socket within ${limitMs} ms (${why})`, paths.log);
     await new Promise((resolve) => setTimeout(resolve, waitMs));
     // It lost to one that was on its way out: nobody answers, so the next one may win.
-    if (attempt.lost && (await look(paths.socket)) !== undefined) attempt = await Attempt.spawn(options);
+    if (attempt.lost && (await look(paths.socket, options.replaces)) !== undefined)
+      attempt = await Attempt.spawn(options);
   }
 }
 
@@ -69,9 +73,10 @@ class Attempt {
   /** It ended by itself because another controller holds the lock. */
   lost = false;
 
-  static async spawn({ program, env }: StartController): Promise<Attempt> {
+  static async spawn({ program, env, replaces }: StartController): Promise<Attempt> {
     const { spawn } = await import('node:child_process');
-    const [command, ...argv] = program;
+    const [command, ...words] = program;
+    const argv = replaces === undefined ? words : [...words, '--replaces', replaces];
     const attempt = new Attempt();
     failpoint('client.controller_spawn.before');
     const child = spawn(command, argv, {
@@ -102,11 +107,13 @@ export function controllerEnvironment(env: StartController['env']): Record<strin
   return kept;
 }
 
-/** Undefined when a controller answers that it is ready, else why not. Throws `sandbox_denied`. */
-async function look(socket: string): Promise<string | undefined> {
+/** Undefined when a controller (of another build than `replaced`) answers that it is ready, else why not. Throws `sandbox_denied`. */
+async function look(socket: string, replaced: string | undefined): Promise<string | undefined> {
   try {
     const response = await request(socket, { method: 'GET', path: '/v1/controller', answerMs: 2_000 });
     response.close();
+    if (replaced !== undefined && response.headers.get(buildHeader) === replaced)
+      return 'the one before it still answers';
     return response.status === 200 ? undefined : `status ${response.status}`;
   } catch (error) {
     const failure = RemoteError.from(error);

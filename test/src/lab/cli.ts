@@ -64,6 +64,11 @@ export class Cli {
     return new Cli(await mkdtemp(join(tmpdir(), 'crc-')), env, failpointProgram);
   }
 
+  /** The same user with another release, or with words before it that say where it runs. It is closed by closing either. */
+  using(program: readonly [string, ...string[]]): Cli {
+    return new Cli(this.home, this.env, program);
+  }
+
   spawn(args: readonly string[], options: CliOptions = {}): ChildProcessWithoutNullStreams {
     const [command, ...first] = this.#program;
     return spawn(command, [...first, ...args], { env: { ...this.env, ...options.env }, cwd: this.home });

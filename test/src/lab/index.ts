@@ -6,6 +6,7 @@ export { BlackholePort } from './blackhole-port.ts';
 export { Cli, type CliOptions, type CliResult, cliProgram } from './cli.ts';
 export { LoginUser, type LoginUserOptions } from './login-user.ts';
 export { type Ability, lacks, needs, type Skippable } from './needs.ts';
+export { Release } from './release.ts';
 export { fullSize, sized } from './size.ts';
 export { answering, KeyAgent, type KeyPair, type KeyType, makeKey } from './ssh-keys.ts';
 export { SshLab, type SshLabOptions } from './ssh-lab.ts';
