@@ -1,7 +1,7 @@
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { execMarkName, ProcessTable } from '@codex-remote/platform';
+import { execMarkName, type ProcessStat, ProcessTable } from '@codex-remote/platform';
 import type { ExecEnded, ExecSpec, ExecState } from '@codex-remote/protocol/schema';
 import type { Spooled } from '../../src/exec/spool.ts';
 import { ExecStore, type ExecStoreOptions, type StartResult } from '../../src/exec/store.ts';
@@ -84,12 +84,15 @@ export class StoreLab {
         return undefined;
       }
     });
-    // One look at the process table for all of them: some tests start hundreds.
-    const all = this.table.all();
     const shims = new Set(journals.flatMap((journal) => journal?.identity?.shim.pid ?? []));
     const marks = new Set(journals.flatMap((journal) => journal?.spec?.mark ?? []));
-    for (const stat of all) {
-      if (shims.has(stat.session) || this.#carriesOne(stat.pid, marks)) kill(stat.pid);
+    const isOurs = (stat: ProcessStat) =>
+      (shims.has(stat.session) || this.#carriesOne(stat.pid, marks)) && this.table.isAlive(stat);
+    // Looked for together, since some tests start hundreds; again, since a shim that has just started is still forking.
+    for (let looks = 0; looks < maxLooks; looks++) {
+      const found = this.table.all().filter(isOurs);
+      if (found.length === 0) break;
+      for (const stat of found) kill(stat.pid);
     }
     rmSync(this.home, { recursive: true, force: true });
   }
@@ -104,6 +107,9 @@ export class StoreLab {
     }
   }
 }
+
+/** Far more than a shim has generations. */
+const maxLooks = 100;
 
 export type Finished = Extract<ExecState, { status: 'finished' }>;
 
