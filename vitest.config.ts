@@ -11,6 +11,7 @@ export default defineConfig({
             'agent/test/**/*.test.ts',
             'controller/test/**/*.test.ts',
             'test/src/**/*.test.ts',
+            'test/chaos/**/*.test.ts',
           ],
           testTimeout: 20_000,
           maxWorkers: 2,
