@@ -1,5 +1,5 @@
 #!/bin/sh
-# Everything that must pass: what the tests need, then lint, types, unit, end-to-end. Run by `npm test` and CI.
+# Everything that must pass: what the tests need, then lint, types, unit, end-to-end, chaos. Run by `npm test` and CI.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -26,4 +26,6 @@ fi
 npm run --silent build
 npm run --silent lint
 npm run --silent typecheck
-exec node_modules/.bin/vitest run
+node_modules/.bin/vitest run
+# Two minutes of random faults; CR_CHAOS_MINUTES and CR_CHAOS_SEED choose others.
+exec node_modules/.bin/node test/chaos/main.ts

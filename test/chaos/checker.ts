@@ -152,7 +152,7 @@ function* clientStatus({ printed }: Evidence): ReturnType<Rule> {
     const { kind, status, killed, signal, interrupted } = operation;
     if (operation.overdue) yield [`${kind} does not come to an end`, operation];
     if (killed) continue;
-    if (status === undefined) yield [`${kind} died of ${signal}`, operation];
+    if (status === undefined && !interrupted) yield [`${kind} died of ${signal}`, operation];
     if (unreadable !== undefined) yield [`${kind} printed ${unreadable}`, operation];
     if (kind !== 'run' && kind !== 'watch' && kind !== 'wait') {
       const failed = refusal !== undefined || answers.some(({ leftoverPids }) => leftoverPids.length > 0);
@@ -164,16 +164,20 @@ function* clientStatus({ printed }: Evidence): ReturnType<Rule> {
       continue;
     }
     const last = answers.at(-1);
-    const expected = refusal !== undefined ? 255 : last === undefined ? undefined : statusFor(last, lastType);
-    if (status !== expected && !(interrupted && expected === undefined))
+    const expected = refusal !== undefined ? 255 : statusFor(last, lastType);
+    // Told to go before it had said anything.
+    if (interrupted && last === undefined && refusal === undefined) continue;
+    if (status !== expected)
       yield [`${kind} exits with ${status}, and what it printed means ${expected}`, operation];
     if (kind !== 'wait' && refusal === undefined && lastType !== 'finished' && lastType !== 'detached')
       yield [`${kind} printed ${lastType ?? 'nothing'} last`, operation];
   }
 }
 
-function statusFor(last: Answer, lastType: string | undefined): number {
-  if (lastType === 'detached' || last.status === 'queued' || last.status === 'running') return 75;
+function statusFor(last: Answer | undefined, lastType: string | undefined): number | undefined {
+  if (lastType === 'detached') return 75;
+  if (last === undefined) return undefined;
+  if (last.status === 'queued' || last.status === 'running') return 75;
   if (last.status === 'lost' || last.exitCode === null) return 255;
   if (last.reason === 'timeout') return 124;
   return last.reason === 'cancelled' && last.exitCode === 0 ? 130 : last.exitCode;

@@ -1,6 +1,7 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { type Aftermath, lookAtLeft, lookAtQuiet } from './aftermath.ts';
 import type { Clients, Request } from './clients.ts';
+import { keepState } from './keep.ts';
 import { type MachineName, machineNames, type Story } from './plan.ts';
 import { lastRequests, machineRequest } from './requests.ts';
 import { isEndless } from './shape.ts';
@@ -35,6 +36,7 @@ export class Closing {
     ]);
     await pause(settleMs);
     const quiet = await lookAtQuiet(this.#world);
+    await keepState(this.#world);
     await this.#bringDown();
     return { ...quiet, ...(await this.#left()), stuck: this.#stuck };
   }

@@ -4,6 +4,9 @@
 # TRUTH/ID, the bytes of its streams in TRUTH/ID.stdout and TRUTH/ID.stderr, and `exit CODE` before it exits.
 truth=$1/$2 variant=$3 kind=$4 count=$5 code=$6
 
+# A shell says there what a signal did to a child of its own (`Terminated`): that is none of the job's output.
+exec 3>&2 2>/dev/null
+
 note() { printf '%s\n' "$*" >>"$truth"; }
 say() {
   printf '%s\n' "$1" >>"$truth.stdout"
@@ -29,7 +32,7 @@ ticks)
   while [ "$i" -lt "$count" ]; do
     say "tick $i $variant"
     printf 'tock %s\n' "$i" >>"$truth.stderr"
-    printf 'tock %s\n' "$i" >&2
+    printf 'tock %s\n' "$i" >&3
     i=$((i + 1))
     sleep 0.04
   done
@@ -38,13 +41,13 @@ binary)
   head -c "$count" /dev/urandom >"$truth.stdout"
   head -c "$((count / 2))" /dev/urandom >"$truth.stderr"
   cat "$truth.stdout"
-  cat "$truth.stderr" >&2
+  cat "$truth.stderr" >&3
   ;;
 text)
   seq -f "line %09.0f of $variant" 1000000 | head -c "$count" >"$truth.stdout"
   seq -f "error %g" 1000000 | head -c "$((count / 2))" >"$truth.stderr"
   cat "$truth.stdout"
-  cat "$truth.stderr" >&2
+  cat "$truth.stderr" >&3
   ;;
 sleep)
   say asleep
@@ -67,7 +70,7 @@ background)
     sleep 1.5
     say back
   ) &
-  setsid sleep 2 >/dev/null 2>&1 &
+  setsid sleep 2 >/dev/null 3>&- &
   ;;
 suicide)
   say farewell

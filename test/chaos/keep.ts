@@ -16,7 +16,7 @@ function keep(from: string, to: string): Promise<void> {
   const programs = /\/(?:store|cache|run)(?:\/|$)/;
   return cp(from, to, { recursive: true, filter: (path) => !programs.test(path.slice(from.length)) }).catch(
     (error: NodeJS.ErrnoException) => {
-      // Purged before the failure was found.
+      // Files go while their owner lives; after a purge all of them have.
       if (error.code !== 'ENOENT') throw error;
     },
   );

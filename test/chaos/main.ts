@@ -41,7 +41,8 @@ try {
   }
 } finally {
   if (failed) {
-    await keepState(world).catch((error: unknown) => say(`not everything could be kept: ${error}`));
+    // A run that broke off has kept nothing yet.
+    await keepState(world);
     say(`histories, logs and state are kept in ${world.folder}`);
   }
   await world.close();
