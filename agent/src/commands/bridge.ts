@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { unlinkSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
-import type { Readable, Writable } from 'node:stream';
+import { PassThrough, type Readable, type Writable } from 'node:stream';
 import { RemoteError } from '@codex-remote/protocol/wire';
 import { type AgentHome, readAgentConfig } from '../home.ts';
 
@@ -19,11 +19,14 @@ export async function runBridge(home: AgentHome, input: Readable, output: Writab
     });
   const path = join(endpoint.dir, `t-${randomBytes(8).toString('hex')}.sock`);
   const over = Promise.withResolvers<void>();
+  // Read from the beginning, into a buffer of little: the end of an input that nobody reads is not seen, and where no agent
+  // dials, a bridge whose SSH connection broke would wait for ever.
+  const inbound = input.pipe(new PassThrough());
   const server = createServer((socket) => {
     server.close();
     socket.on('error', () => socket.destroy());
     socket.on('close', over.resolve);
-    input.pipe(socket);
+    inbound.pipe(socket);
     socket.pipe(output, { end: false });
   });
   server.maxConnections = 1;
