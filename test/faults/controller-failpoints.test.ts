@@ -1,3 +1,4 @@
+import { readdir } from 'node:fs/promises';
 import type { Failpoint } from '@codex-remote/platform';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { FailpointLab } from './support/failpoint-lab.ts';
@@ -70,6 +71,8 @@ describe('killed while the registry is written', () => {
     const names = (machines as { machine: string }[]).map(({ machine }) => machine);
     expect(names.includes('local')).toBe(true);
     expect(names.includes(name)).toBe(added);
+    const left = await readdir(lab.file('config'));
+    expect(left.filter((file) => file.startsWith('.tmp-'))).toEqual([]);
     await lab.cli.json(['machine', 'show', 'local']);
   });
 });

@@ -1,10 +1,8 @@
-import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { failpoints, ProcessTable } from '@codex-remote/platform';
 import { waitFor } from '@codex-remote/test/lab';
 import { expect, test } from 'vitest';
-import { encodeLine } from '../../agent/src/folder/journal.ts';
-import type { JournalLine } from '../../agent/src/folder/stored.ts';
 import { FailpointLab } from './support/failpoint-lab.ts';
 
 const day = 24 * 3600 * 1000;
@@ -47,7 +45,7 @@ test('every failpoint is met by programs that do their work', { timeout: 240_000
     process.kill(agent.pid, 'SIGSTOP');
     // It does not end by TERM while it is stopped: KILL after the grace.
     await cli.json(['machine', 'down', 'local']);
-    await age(home, 'ends', 15 * day);
+    await lab.age('ends', 15 * day);
     await cli.json(['machine', 'up', 'local']);
     await waitFor('retention', async () => !(await readdir(join(home, 'execs'))).includes('ends'));
 
@@ -65,19 +63,4 @@ test('every failpoint is met by programs that do their work', { timeout: 240_000
 function shimOf(journal: string): number {
   const line = journal.split('\n').find((text) => text.startsWith('{"identity"')) ?? '';
   return (JSON.parse(line) as { identity: { shim: { pid: number } } }).identity.shim.pid;
-}
-
-/** As if it had ended, and been acknowledged, so long ago. Only while no agent runs. */
-async function age(home: string, id: string, ms: number): Promise<void> {
-  const path = join(home, 'execs', id, 'journal');
-  const lines = (await readFile(path, 'utf8')).split('\n').filter(Boolean);
-  const aged = lines.map((text) => {
-    const { sum: _, ...line } = JSON.parse(text) as JournalLine & { sum: string };
-    const { end } = line;
-    if (end && 'ended_at' in end && end.ended_at)
-      end.ended_at = new Date(Date.parse(end.ended_at) - ms).toISOString();
-    if (line.acknowledged_ms !== undefined) line.acknowledged_ms -= ms;
-    return encodeLine(line);
-  });
-  await writeFile(path, aged.join(''));
 }

@@ -1,10 +1,12 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { type Failpoint, ProcessTable } from '@codex-remote/platform';
 import { Cli, waitFor } from '@codex-remote/test/lab';
+import { encodeLine } from '../../../agent/src/folder/journal.ts';
+import type { JournalLine } from '../../../agent/src/folder/stored.ts';
 
 interface Installation {
   readonly home: string;
@@ -70,6 +72,22 @@ export class FailpointLab {
     });
   }
 
+  /** As if the exec had ended, and been acknowledged, so long ago. Only while no agent runs. */
+  async age(id: string, ms: number): Promise<void> {
+    const { home } = await this.installation();
+    const path = join(home, 'execs', id, 'journal');
+    const lines = (await readFile(path, 'utf8')).split('\n').filter(Boolean);
+    const aged = lines.map((text) => {
+      const { sum: _, ...line } = JSON.parse(text) as JournalLine & { sum: string };
+      const { end } = line;
+      if (end && 'ended_at' in end && end.ended_at)
+        end.ended_at = new Date(Date.parse(end.ended_at) - ms).toISOString();
+      if (line.acknowledged_ms !== undefined) line.acknowledged_ms -= ms;
+      return encodeLine(line);
+    });
+    await writeFile(path, aged.join(''));
+  }
+
   async installation(): Promise<Installation> {
     const { machines } = JSON.parse(await readFile(join(this.cli.home, 'config/registry.json'), 'utf8')) as {
       machines: { name: string; installation: Installation }[];
@@ -89,8 +107,8 @@ export class FailpointLab {
    * controller has it.
    */
   async restartAgent(point?: Failpoint, action = 'exit9'): Promise<void> {
-    await this.#stopAgent();
-    await this.#startAgent(point && { CR_FP: `${point}:${action}` });
+    await this.stopAgent();
+    await this.startAgent(point, action);
     await waitFor(
       'the agent to be connected',
       async () => (await this.cli.json(['machine', 'show', 'local'])).connected === true,
@@ -102,7 +120,7 @@ export class FailpointLab {
   async replaceDeadAgent(point: Failpoint): Promise<void> {
     const agent = await this.agentProcess();
     await waitFor(`the agent to die at ${point}`, () => !this.#processes.isAlive(agent), 30_000);
-    await this.#startAgent();
+    await this.startAgent();
   }
 
   /** A controller that does at `point` what `action` says; the next one that a command starts does not. */
@@ -127,7 +145,8 @@ export class FailpointLab {
     await this.cli.close();
   }
 
-  async #startAgent(env: Readonly<Record<string, string>> = {}): Promise<void> {
+  async startAgent(point?: Failpoint, action = 'exit9'): Promise<void> {
+    const env = point && { CR_FP: `${point}:${action}` };
     const { node, bundle, home } = await this.installation();
     const words = ['daemon', '--home', home, '--service', 'bare', '--ready-fd', '3'];
     const child = spawn(node, [bundle, ...words], {
@@ -143,7 +162,7 @@ export class FailpointLab {
     child.unref();
   }
 
-  async #stopAgent(): Promise<void> {
+  async stopAgent(): Promise<void> {
     const { node, bundle, home } = await this.installation();
     const child = spawn(node, [bundle, 'stop', '--home', home], { env: this.cli.env, stdio: 'ignore' });
     const [code] = await once(child, 'close');
