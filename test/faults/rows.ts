@@ -267,7 +267,6 @@ export const rows: readonly Row[] = [
     row: 59,
     fault: '10,000 agents reconnect at once',
     sees: 'existing sessions keep answering; all are back',
-    pending: true,
   },
   { row: 60, fault: 'peer claims an offset of the future', sees: '`protocol_error` ends that session alone' },
   {

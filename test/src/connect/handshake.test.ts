@@ -153,6 +153,20 @@ describe('the gateway and strangers', () => {
     expect(meeting.sessions).toHaveLength(0);
   });
 
+  test('of more handshakes at once than there are places the rest gets 503; a place that is free again is taken [row 59]', async () => {
+    const hello = upgrade('/v1/agent', ours);
+    const first = async (): Promise<string> => {
+      const { socket } = await say(hello);
+      const [bytes] = (await once(socket, 'data')) as [Buffer];
+      return bytes.toString('latin1').slice(0, 12);
+    };
+    const places = Array.from({ length: defaultWireLimits.maxHandshakes }, first);
+    expect(new Set(await Promise.all(places))).toEqual(new Set(['HTTP/1.1 101']));
+    expect(await Promise.all([first(), first()])).toEqual(['HTTP/1.1 503', 'HTTP/1.1 503']);
+    sockets[0]?.destroy();
+    await waitFor('a free place', async () => (await first()) === 'HTTP/1.1 101');
+  });
+
   test('who says nothing is dropped when the time of the handshake is over', async () => {
     const { answer, socket } = await say(upgrade('/v1/agent', ours));
     await once(socket, 'data');
