@@ -80,6 +80,26 @@ test('one byte at a time gives the same pieces as all at once', () => {
   expect(piecesOf(stream, cuts)).toEqual(piecesOf(stream, []));
 });
 
+test('characters of 2, 3 and 4 bytes, NUL and bytes that are no UTF-8, cut at each offset, are what they were [row 64]', () => {
+  const stream = Buffer.concat([
+    Buffer.from('ü€\u{1f680}\0\nplain\n'),
+    Buffer.from([0xe2, 0x82, 0x0a, 0x00, 0xff, 0x0a]),
+    Buffer.from('\u{1f680}'.repeat(3)),
+  ]);
+  const whole = piecesOf(stream, []);
+  expect(whole.map(({ text }) => text)).toEqual([true, true, false, false, true]);
+  for (let first = 0; first <= stream.byteLength; first++)
+    for (let second = first; second <= stream.byteLength; second++)
+      expect(piecesOf(stream, [first, second]), `${first} ${second}`).toEqual(whole);
+  // The limit of a piece falls on each byte of a character in turn.
+  for (let before = maxPieceBytes - 5; before <= maxPieceBytes; before++) {
+    const line = Buffer.from(`${'x'.repeat(before)}\u{1f680}\n`);
+    const pieces = piecesOf(line, []);
+    expect(pieces.every(({ text, bytes }) => text && bytes.byteLength <= maxPieceBytes)).toBe(true);
+    expect(rebuilt(pieces).equals(line)).toBe(true);
+  }
+});
+
 test('a long line is cut before a character that does not fit, and its pieces say that it goes on', () => {
   const pieces = piecesOf(Buffer.from(`${'€'.repeat(3000)}\n`), []);
   expect(pieces.map(({ bytes, partial, text }) => [bytes.byteLength, partial, text])).toEqual([
