@@ -1,9 +1,11 @@
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { rows } from '../../faults/rows.ts';
 import { rowTests, withRowTable } from '../../faults/table.ts';
 
+const root = join(import.meta.dirname, '../../..');
+const page = readFileSync(join(root, 'docs/reliability.md'), 'utf8');
 const proven = new Set(rowTests().flatMap((found) => found.rows));
 
 test('the matrix has every row of its three groups, in order', () => {
@@ -29,7 +31,27 @@ test('a title names only rows that there are', () => {
   expect([...proven].filter((row) => !known.has(row))).toEqual([]);
 });
 
+test('each promise says by what it is kept, where it ends, and is shown by rows and files that there are', () => {
+  const promises = page.split(/^### (?=\d+\. )/m).slice(1);
+  expect(promises.map((text) => Number.parseInt(text, 10))).toEqual(
+    Array.from({ length: 13 }, (_, i) => i + 1),
+  );
+  for (const text of promises) {
+    const [promise = ''] = text.split('\n## ');
+    for (const label of ['kept by', 'shown by', 'ends']) expect(promise).toContain(`- **${label}**: `);
+    const shown = /- \*\*shown by\*\*: rows? ([\d, \n]+)/.exec(promise)?.[1] ?? '';
+    const numbers = [...shown.matchAll(/\d+/g)].map(Number);
+    expect(numbers.length, promise).toBeGreaterThan(0);
+    for (const number of numbers)
+      expect(
+        rows.some(({ row }) => row === number),
+        `row ${number}`,
+      ).toBe(true);
+    for (const [, file = ''] of promise.matchAll(/`((?:agent|controller|packages|test)\/[^`]+\.test\.ts)`/g))
+      expect(existsSync(join(root, file)), file).toBe(true);
+  }
+});
+
 test('docs/reliability.md is current (npm run docs)', () => {
-  const page = readFileSync(join(import.meta.dirname, '../../../docs/reliability.md'), 'utf8');
   expect(page).toBe(withRowTable(page));
 });
