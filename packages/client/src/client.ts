@@ -18,7 +18,7 @@ import type { ExecRecord } from '@codex-remote/protocol/wire';
 import { Connection, type ConnectionOptions, jsonHeaders } from './connection.ts';
 import { readRecords } from './records.ts';
 import { arrayOf, booleanOf, numberOf, objectOf, stringOf } from './shape.ts';
-import { Sending, type UploadSource, uploadOf } from './upload.ts';
+import { Sending, sentBefore, type UploadSource, uploadOf } from './upload.ts';
 import {
   type ExecList,
   readCancelReply,
@@ -216,11 +216,11 @@ export class ControllerClient {
   /** Sent again where the machine broke off in the middle of it. */
   async startExec(start: StartRequest, options: Options = {}) {
     const sending = new Sending(start);
-    for (;;) {
+    for (let before = false; ; before = true) {
       try {
         return readStartReply(await this.connection.json({ ...startRequest(start, false), ...options }));
       } catch (error) {
-        if (!sending.again(error)) throw error;
+        if (!sending.again(error)) throw before ? sentBefore(error) : error;
       }
     }
   }

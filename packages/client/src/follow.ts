@@ -2,7 +2,7 @@ import type { ExecView, StartReply } from '@codex-remote/protocol/schema';
 import { type Clock, type ExecRecord, RemoteError, streamId } from '@codex-remote/protocol/wire';
 import type { ControllerClient, Positions, StartRequest } from './client.ts';
 import { Resume } from './resume.ts';
-import { canSendAgain, Sending } from './upload.ts';
+import { canSendAgain, Sending, sentBefore } from './upload.ts';
 import { eventField, readExecView, readStartReply } from './views.ts';
 
 export type OutputRecord = Exclude<ExecRecord, { kind: 'event' }>;
@@ -86,12 +86,13 @@ export class Follower {
       } catch (error) {
         if (!this.#mayBeSent && error instanceof RemoteError && error.details.sent === 'no')
           throw this.#located(error, address);
+        const before = this.#mayBeSent && sending !== undefined;
         this.#mayBeSent = true;
         if (this.#started === undefined && sending?.again(error)) continue;
         try {
           await this.#resume.after(error);
         } catch (final) {
-          throw this.#located(final, address);
+          throw this.#located(before ? sentBefore(final) : final, address);
         }
       }
     }

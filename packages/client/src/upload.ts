@@ -78,3 +78,12 @@ export class Sending {
     return code === 'connection_reset' && details.sent === 'unknown' && this.#left-- > 0;
   }
 }
+
+/**
+ * A failure of a request that was sent before, and may have reached the machine then: what the last one says of itself
+ * (`sent: no`) is not true of the exec. An answer of the machine stands.
+ */
+export function sentBefore(error: unknown): unknown {
+  if (!(error instanceof RemoteError) || error.details.sent === 'yes') return error;
+  return new RemoteError(error.code, error.message, { ...error.details, sent: 'unknown' }, error);
+}

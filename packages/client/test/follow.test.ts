@@ -122,6 +122,25 @@ test('a start that cannot be read again is looked for by its id, never sent twic
   expect(controller.requests.filter((line) => line === 'POST /v1/execs')).toHaveLength(1);
 });
 
+/** The first request is lost; the machine cannot be reached for any later one. */
+function lostThenOffline(): void {
+  const offline = new RemoteError('machine_offline', 'machine offline: box', { machine: 'box', sent: 'no' });
+  const path = /execs$/;
+  const gone = new RemoteError('connection_reset', 'connection reset by peer', { sent: 'unknown' });
+  controller.answers.push({ method: 'POST', path, once: true, answer: () => Promise.reject(gone) });
+  controller.answers.push({ method: 'POST', path, answer: () => Promise.reject(offline) });
+}
+
+test('a request that may have been sent is not said to be unsent by a later one that was not', async () => {
+  lostThenOffline();
+  const followed = await failure(all(new Follower(client, { clock }).run(start('true'))));
+  expect([followed.code, followed.details.sent]).toEqual(['machine_offline', 'unknown']);
+  controller.answers.length = 0;
+  lostThenOffline();
+  const started = await failure(client.startExec(start('true')));
+  expect([started.code, started.details.sent]).toEqual(['machine_offline', 'unknown']);
+});
+
 test('after 30 s without a controller it is connection reset by peer, with the id and what was sent [row 10]', async () => {
   let now = 0;
   const quick: Clock = {
