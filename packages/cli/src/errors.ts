@@ -1,7 +1,7 @@
 import type { NextAction } from '@codex-remote/client';
 import { oneLine } from '@codex-remote/client';
 import { type ErrorCode, RemoteError } from '@codex-remote/protocol/wire';
-import { commandLine } from './shell-quote.ts';
+import { commandLine, namesId } from './shell-quote.ts';
 
 /** What stdout has on failure. */
 export interface Failure {
@@ -110,7 +110,7 @@ export function failureOf(thrown: unknown, options: FailureOptions): Failure {
       code: error.code,
       message: error.message,
       ...given('hint', hint ?? known?.hint),
-      retryable: error.retryable,
+      retryable: error.retryable && !mayRunTwice(error, options),
       ...given('machine', machine),
       ...given('exec_id', exec_id),
       ...given('sent', sent),
@@ -119,6 +119,15 @@ export function failureOf(thrown: unknown, options: FailureOptions): Failure {
     },
     ...next(error, known, options),
   };
+}
+
+/** The machine was reached and said no: nothing was accepted. */
+const saidNo: ReadonlySet<ErrorCode> = new Set(['disk_low', 'fds_exhausted', 'too_many_channels']);
+
+/** A line without an id gets another one when it is repeated: what it may have started would be started again. */
+function mayRunTwice({ code, details }: RemoteError, { args, command }: FailureOptions): boolean {
+  if ((command !== 'exec run' && command !== 'exec start') || namesId(args)) return false;
+  return details.sent === 'unknown' || (details.sent === 'yes' && !saidNo.has(code));
 }
 
 /** The exec is not ours, or there is none: waiting for it would be wrong. */

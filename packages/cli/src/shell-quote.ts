@@ -10,8 +10,18 @@ const maxLine = 2000;
 export function commandLine(args: readonly string[], execId: string): string {
   const split = args.indexOf('--');
   const ours = split === -1 ? args : args.slice(0, split);
-  const hasId = ours.some((word) => word === '--id' || word.startsWith('--id='));
-  const words = [...ours, ...(hasId ? [] : ['--id', execId]), ...(split === -1 ? [] : args.slice(split))];
+  const words = [
+    ...ours,
+    ...(namesId(args) ? [] : ['--id', execId]),
+    ...(split === -1 ? [] : args.slice(split)),
+  ];
   const line = `codex-remote ${words.map(shellQuote).join(' ')}`;
   return line.length > maxLine || /[\0\n]/.test(line) ? `codex-remote exec result --id ${execId}` : line;
+}
+
+/** The line has an id of its own: typed again, it attaches. */
+export function namesId(args: readonly string[]): boolean {
+  const split = args.indexOf('--');
+  const ours = split === -1 ? args : args.slice(0, split);
+  return ours.some((word) => word === '--id' || word.startsWith('--id='));
 }

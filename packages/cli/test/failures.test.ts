@@ -56,6 +56,18 @@ test.each([
   },
 );
 
+test.each(['run', 'start'])(
+  'exec %s that may have started something is to be repeated only with an id: without one it would run twice',
+  async (verb) => {
+    const lost = new RemoteError('machine_offline', 'machine offline: box', { sent: 'unknown' });
+    controller.answers.push({ method: 'POST', path: /execs$/, answer: () => Promise.reject(lost) });
+    const line = ['exec', verb, '-m', 'box', '--cmd', 'x'];
+    const [without, withId] = [await run(line), await run([...line, '--id', 'own'])];
+    expect(without.json.at(-1)).toMatchObject({ error: { sent: 'unknown', retryable: false } });
+    expect(withId.json.at(-1)).toMatchObject({ error: { sent: 'unknown', retryable: true, exec_id: 'own' } });
+  },
+);
+
 test('a start that failed has its id, what was sent, and the line to repeat', async () => {
   controller.answers.push({
     path: /./,
