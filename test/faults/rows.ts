@@ -64,7 +64,7 @@ export const rows: readonly Row[] = [
     fault: 'controller killed while a job runs and is followed',
     sees: 'nothing: followers and waiters go on within 30 s, every byte once; later `connection_reset` with the id',
   },
-  { row: 11, fault: 'agent and controller both killed', sees: 'as row 1 once both are back', pending: true },
+  { row: 11, fault: 'agent and controller both killed', sees: 'as row 1 once both are back' },
   {
     row: 12,
     fault: 'host reboots (another boot id)',
@@ -74,13 +74,11 @@ export const rows: readonly Row[] = [
     row: 13,
     fault: 'agent stopped for a minute',
     sees: '`machine_connected:false`, status unchanged; the same session of the machine returns, once',
-    pending: true,
   },
   {
     row: 14,
     fault: 'controller stopped',
     sees: 'nothing is lost; the agent holds no more than its window; all goes on afterwards',
-    pending: true,
   },
   {
     row: 15,
@@ -146,7 +144,6 @@ export const rows: readonly Row[] = [
     row: 29,
     fault: 'Ctrl-C in the terminal of `machine up`',
     sees: 'the agent stays: a session of its own, no terminal',
-    pending: true,
   },
   {
     row: 30,
