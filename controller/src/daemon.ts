@@ -61,6 +61,9 @@ export async function runController(paths: ControllerPaths, replaces?: string): 
     log,
     keyOf: (machine) => registry.get(machine)?.installation?.agent_key,
     admit: (hello) => links.of(hello.machine).admit(hello),
+    refused: (cause, arrival) => {
+      if (cause.code === 'agent_outdated') links.of(arrival.machine).outdated(cause);
+    },
     connected: (session, hello, arrival) => {
       const link = links.of(hello.machine);
       link.attach(session, {

@@ -9,6 +9,7 @@ import {
   protocolVersion,
   refused,
   transcript,
+  type VersionRange,
   welcome,
 } from '@codex-remote/protocol/schema';
 import { type Clock, defaultWireLimits, isErrorCode, RemoteError } from '@codex-remote/protocol/wire';
@@ -23,6 +24,8 @@ export interface AgentSelf {
   /** New per start of the process, time-ordered. */
   readonly instanceId: string;
   readonly version: string;
+  /** What we speak; another range is a test's. */
+  readonly versions?: VersionRange;
 }
 
 /**
@@ -32,11 +35,12 @@ export interface AgentSelf {
  */
 export async function greetController(dialled: Dialled, self: AgentSelf, clock: Clock): Promise<void> {
   const { transport } = dialled;
+  const versions = self.versions ?? protocolVersion;
   const deadline = clock.setTimer(defaultWireLimits.handshakeMs, () => transport.destroy());
   try {
     const hello: Hello = {
       type: 'hello',
-      versions: { oldest: protocolVersion.oldest, current: protocolVersion.current },
+      versions: { oldest: versions.oldest, current: versions.current },
       machine: self.config.machine,
       agent_key: self.identity.publicKey,
       agent_nonce: randomBytes(32).toString('base64url'),
@@ -57,7 +61,7 @@ export async function greetController(dialled: Dialled, self: AgentSelf, clock: 
         },
       );
     }
-    if (answer.version < protocolVersion.oldest || answer.version > protocolVersion.current) {
+    if (answer.version < versions.oldest || answer.version > versions.current) {
       throw new RemoteError(
         'agent_outdated',
         `the controller chose protocol ${answer.version}, which was not offered`,

@@ -13,7 +13,7 @@ export async function callAgent<V extends Exclude<AgentVerb, 'exec.logs' | 'exec
   options: CallOptions,
 ): Promise<VerbReply<V>> {
   const answer = await call(session, verb, params, options).catch((error: unknown) => {
-    if (!session.ended) throw error;
+    if (!session.ended) throw RemoteError.from(error).code === 'unknown_verb' ? outdated(verb, error) : error;
     throw new RemoteError(
       'connection_reset',
       `connection reset by peer: ${session.ended.message}`,
@@ -27,15 +27,31 @@ export async function callAgent<V extends Exclude<AgentVerb, 'exec.logs' | 'exec
   return reply.data as VerbReply<V>;
 }
 
+/** The agent is of a release that did not have this request yet. */
+function outdated(verb: string, cause: unknown): RemoteError {
+  return new RemoteError(
+    'agent_outdated',
+    `the agent is too old: it does not know ${verb}`,
+    { hint: 'machine up replaces it; its execs go on', facts: { missing: verb } },
+    cause,
+  );
+}
+
 /**
  * An agent would refuse what it does not know, or pass over it: it is not asked. Throws `agent_outdated` when the machine
  * is connected and lacks one of `needs`.
  */
 export function checkCapabilities(link: MachineLink, needs: readonly string[]): void {
+  const lack = lackOf(link, needs);
+  if (lack) throw lack;
+}
+
+/** What a connected agent lacks of `needs`, as the error of whoever needs it. */
+export function lackOf(link: MachineLink, needs: readonly string[]): RemoteError | undefined {
   const known = link.live?.info.hello.capabilities;
   const missing = known && needs.find((need) => !known.includes(need));
-  if (missing === undefined) return;
-  throw new RemoteError(
+  if (missing === undefined) return undefined;
+  return new RemoteError(
     'agent_outdated',
     `the agent of ${link.machine} is too old: it does not know ${missing}`,
     {

@@ -7,7 +7,7 @@ import {
   webSocketLimits,
   webSocketProtocol,
 } from '@codex-remote/platform';
-import type { Hello, TransportKind } from '@codex-remote/protocol/schema';
+import type { Hello, TransportKind, VersionRange } from '@codex-remote/protocol/schema';
 import { type Clock, defaultWireLimits, RemoteError, Session } from '@codex-remote/protocol/wire';
 import { WebSocketServer } from 'ws';
 import { greetAgent } from './handshake.ts';
@@ -19,6 +19,10 @@ export interface GatewayOptions {
   readonly keyOf: (machine: string) => string | undefined;
   /** Throws to refuse a proven agent. */
   readonly admit: (hello: Hello, arrival: Arrival) => void;
+  /** What we speak; another range is a test's. */
+  readonly versions?: VersionRange;
+  /** An agent that came and was not let in. */
+  readonly refused?: (cause: RemoteError, arrival: Arrival) => void;
   /** Takes over a proven connection. */
   readonly connected: (session: Session, hello: Hello, arrival: Arrival) => void;
 }
@@ -99,7 +103,7 @@ export class Gateway {
   }
 
   async #greet(transport: WsTransport, arrival: Arrival): Promise<void> {
-    const { identity, clock, log, keyOf, admit, connected } = this.#options;
+    const { identity, clock, log, keyOf, admit, versions, refused, connected } = this.#options;
     // All of ours arrive over Unix sockets, also what comes through a tunnel: the agent dials the socket there.
     const transportKind: TransportKind = 'unix';
     try {
@@ -108,6 +112,7 @@ export class Gateway {
         clock,
         transportKind,
         exporter: new Uint8Array(0),
+        ...(versions === undefined ? {} : { versions }),
         keyOf: (machine) => (machine === arrival.machine ? keyOf(machine) : undefined),
         admit: (agent) => admit(agent, arrival),
       });
@@ -116,15 +121,12 @@ export class Gateway {
       void session.closed.then(() => this.#sessions.delete(session));
       connected(session, hello, arrival);
     } catch (error) {
+      const cause = RemoteError.from(error);
       log.warn(
-        {
-          machine: arrival.machine,
-          via: arrival.via,
-          code: RemoteError.from(error).code,
-          err: RemoteError.from(error).message,
-        },
+        { machine: arrival.machine, via: arrival.via, code: cause.code, err: cause.message },
         'agent refused',
       );
+      refused?.(cause, arrival);
     }
   }
 }

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { type Identity, newId, verifySignature, type WsTransport } from '@codex-remote/platform';
 import {
+  agreeOnVersion,
   type Challenge,
   type Hello,
   hello,
@@ -10,6 +11,7 @@ import {
   protocolVersion,
   type TransportKind,
   transcript,
+  type VersionRange,
 } from '@codex-remote/protocol/schema';
 import { type Clock, defaultWireLimits, RemoteError } from '@codex-remote/protocol/wire';
 
@@ -18,6 +20,8 @@ export interface HandshakeOptions {
   readonly clock: Clock;
   readonly transportKind: TransportKind;
   readonly exporter: Uint8Array;
+  /** What we speak; another range is a test's. */
+  readonly versions?: VersionRange;
   /** The agent key that the registry has for a machine name. */
   readonly keyOf: (machine: string) => string | undefined;
   /** Last word before the welcome, once the agent is proven. Throws to refuse. */
@@ -33,7 +37,7 @@ export async function greetAgent(transport: WsTransport, options: HandshakeOptio
   const deadline = options.clock.setTimer(defaultWireLimits.handshakeMs, () => transport.destroy());
   try {
     const agent = parseHelloFrame(hello, await transport.receiveText());
-    const version = chooseVersion(agent);
+    const version = agreeOnVersion(agent.versions, options.versions ?? protocolVersion);
     const ours: Challenge = {
       type: 'challenge',
       version,
@@ -69,18 +73,4 @@ export async function greetAgent(transport: WsTransport, options: HandshakeOptio
   } finally {
     deadline.cancel();
   }
-}
-
-function chooseVersion(agent: Hello): number {
-  const version = Math.min(agent.versions.current, protocolVersion.current);
-  if (version < agent.versions.oldest || version < protocolVersion.oldest) {
-    throw new RemoteError(
-      'agent_outdated',
-      `protocol ${agent.versions.oldest} to ${agent.versions.current} is not spoken here`,
-      {
-        hint: 'run `codex-remote machine up` for this machine',
-      },
-    );
-  }
-  return version;
 }

@@ -31,6 +31,8 @@ export class MachineLink {
   /** Epoch ms of the last moment at which the machine was connected. */
   #lastSeenMs: number | undefined;
   readonly #gone = new AbortController();
+  /** Its agent came and shares no protocol version with us; until a connection comes that does. */
+  #outdated: RemoteError | undefined;
   /** It was taken down: no connection comes until somebody brings it up. */
   #down = false;
 
@@ -76,6 +78,7 @@ export class MachineLink {
     const before = this.#live;
     this.#live = live;
     this.#down = false;
+    this.#outdated = undefined;
     before?.session.end(
       new RemoteError('session_replaced', `a newer connection of ${this.machine} took over`, {
         machine: this.machine,
@@ -96,7 +99,7 @@ export class MachineLink {
     if (this.gone.aborted) return Promise.reject(this.gone.reason);
     const { live } = this;
     if (live) return Promise.resolve(live.session);
-    if (waitMs <= 0) return Promise.reject(this.offline());
+    if (waitMs <= 0 || this.#outdated) return Promise.reject(this.offline());
     return new Promise((resolve, reject) => {
       const settle = (): void => {
         timer.cancel();
@@ -126,9 +129,24 @@ export class MachineLink {
    * was up a moment ago), else not at all.
    */
   patience(wantedMs: number): number {
-    if (this.#down) return 0;
+    if (this.#down || this.#outdated) return 0;
     const since = this.#lastSeenMs ?? this.#bornMs;
     return this.#clock.wall() - since <= reconnectingMs ? wantedMs : 0;
+  }
+
+  /** The machine's agent cannot be spoken with: whoever waits for it is told at once, and what helps. */
+  outdated(cause: RemoteError): void {
+    if (this.live) return;
+    this.#outdated = cause.with({
+      machine: this.machine,
+      hint: `\`codex-remote machine up -m ${this.machine}\` brings the agent of this release; its execs go on`,
+    });
+    for (const waiter of [...this.#waiters]) waiter.reject(this.#outdated);
+  }
+
+  /** Another agent was started there: what the one before it spoke says nothing of it. */
+  agentReplaced(): void {
+    this.#outdated = undefined;
   }
 
   /** The machine was taken down: nobody waits for it until its next connection. */
@@ -142,6 +160,7 @@ export class MachineLink {
   }
 
   offline(): RemoteError {
+    if (this.#outdated && !this.#down) return this.#outdated;
     const seen =
       this.#lastSeenMs === undefined
         ? 'not seen since the controller started'

@@ -1,5 +1,11 @@
-import { localMachine, type MachineCheck, type SshContext } from '@codex-remote/protocol/schema';
+import {
+  localMachine,
+  type MachineCheck,
+  ownCapabilities,
+  type SshContext,
+} from '@codex-remote/protocol/schema';
 import { RemoteError } from '@codex-remote/protocol/wire';
+import { lackOf } from '../execs/agent-call.ts';
 import { notBroughtUp } from '../registry/not-brought-up.ts';
 import type { MachineRecord } from '../registry/registry.ts';
 import { checkSsh } from '../ssh/index.ts';
@@ -31,7 +37,9 @@ export async function checkMachine(
     });
   }
   const live = world.links.of(machine.name).live;
-  const error = exec.error && ssh?.error ? ssh.error : exec.error;
+  // An agent of an older release runs what it knows: it is ready, and what it lacks is told beside that.
+  const lack = lackOf(world.links.of(machine.name), ownCapabilities);
+  const error = exec.error && ssh?.error ? ssh.error : (exec.error ?? lack);
   return {
     machine: machine.name,
     ssh_ok: ssh ? ssh.error === undefined : null,

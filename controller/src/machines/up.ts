@@ -167,6 +167,7 @@ export class MachineBringUp {
 
   async #awaitDialIn(): Promise<void> {
     const link = this.#world.links.of(this.#machine.name);
+    link.agentReplaced();
     await link.session(dialInMs, this.#signal).catch((error: unknown) => {
       throw new RemoteError(
         'agent_start_failed',

@@ -5,8 +5,8 @@ import { createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Identity, loadOrCreateIdentity, systemClock } from '@codex-remote/platform';
-import type { AgentConfig } from '@codex-remote/protocol/schema';
-import type { Clock, Session } from '@codex-remote/protocol/wire';
+import type { AgentConfig, VersionRange } from '@codex-remote/protocol/schema';
+import type { Clock, RemoteError, Session } from '@codex-remote/protocol/wire';
 import { pino } from 'pino';
 import type { AgentSelf } from '../../../agent/src/connect/handshake.ts';
 import { type Arrival, Gateway } from '../../../controller/src/gateway/gateway.ts';
@@ -24,6 +24,7 @@ export class Meeting {
   readonly controller: Identity = this.identity('controller');
   readonly agent: Identity = this.identity('agent');
   readonly sessions: Session[] = [];
+  readonly refusals: RemoteError[] = [];
   readonly gateway: Gateway;
   readonly socket = join(this.dir, 'gw.sock');
   readonly #server: Server;
@@ -31,13 +32,16 @@ export class Meeting {
   readonly enrolled = new Map([['box', this.agent.publicKey]]);
   arrival: Arrival = { via: 'tunnel', machine: 'box' };
 
-  constructor(clock: Clock = systemClock) {
+  /** `versions`: what its controller speaks. */
+  constructor(clock: Clock = systemClock, versions?: VersionRange) {
     this.gateway = new Gateway({
       identity: this.controller,
       clock,
       log: pino({ level: 'silent' }),
       keyOf: (machine) => this.enrolled.get(machine),
       admit: () => undefined,
+      refused: (cause) => this.refusals.push(cause),
+      ...(versions === undefined ? {} : { versions }),
       connected: (session) => this.sessions.push(session),
     });
     this.#server = createServer((socket) => this.gateway.accept(socket, this.arrival));

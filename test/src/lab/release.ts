@@ -3,6 +3,7 @@ import { cp, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { brotliDecompressSync } from 'node:zlib';
 
 const run = promisify(execFile);
 const root = join(import.meta.dirname, '../../..');
@@ -36,12 +37,24 @@ export class Release {
   }
 
   /** Changes the agent that `machine up` of this release brings. */
-  async changeAgent(change: (text: string) => string): Promise<void> {
-    const path = join(this.#dir, 'dist/agent.mjs');
+  changeAgent(change: (text: string) => string): Promise<void> {
+    return this.change('agent.mjs', change);
+  }
+
+  async change(bundle: 'agent.mjs' | 'controller.mjs', change: (text: string) => string): Promise<void> {
+    const path = join(this.#dir, 'dist', bundle);
     const before = await readFile(path, 'utf8');
     const after = change(before);
-    if (after === before) throw new Error('the agent stayed as it was');
+    if (after === before) throw new Error(`${bundle} stayed as it was`);
     await writeFile(path, after);
+  }
+
+  /** `machine up` brings the agent of 0.1.0, which `test/fixtures` keeps. */
+  async bringOldAgent(): Promise<void> {
+    const kept = join(root, 'test/fixtures/agent-0.1.0');
+    const packed = await readFile(join(kept, 'agent.mjs.br'));
+    await writeFile(join(this.#dir, 'dist/agent.mjs'), brotliDecompressSync(packed));
+    await cp(join(kept, 'shim.sh'), join(this.#dir, 'dist/shim.sh'));
   }
 
   close(): Promise<void> {

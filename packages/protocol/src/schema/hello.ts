@@ -11,7 +11,28 @@ import { machineName } from './names.ts';
  * The controller reveals nothing and does no work for an agent before `proof` holds; the agent serves no request before
  * `welcome` holds.
  */
-export const protocolVersion = { current: 1, oldest: 1 } as const;
+export const protocolVersion: VersionRange = { current: 1, oldest: 1 };
+
+/** Protocol versions that a side speaks, both ends included. A release speaks its own and the one before. */
+export interface VersionRange {
+  readonly oldest: number;
+  readonly current: number;
+}
+
+/** The version to speak: the highest that both know. Throws `agent_outdated`, which says which of the two is the older. */
+export function agreeOnVersion(agent: VersionRange, controller: VersionRange): number {
+  const version = Math.min(agent.current, controller.current);
+  if (version >= agent.oldest && version >= controller.oldest) return version;
+  const speaks = ({ oldest, current }: VersionRange): string =>
+    oldest === current ? `${current}` : `${oldest} to ${current}`;
+  throw new RemoteError(
+    'agent_outdated',
+    agent.current < controller.oldest
+      ? `the agent speaks protocol ${speaks(agent)}, this controller ${speaks(controller)}`
+      : `the agent is newer than this controller: it speaks protocol ${speaks(agent)}, the controller ${speaks(controller)}`,
+    { sent: 'no' },
+  );
+}
 
 const base64url = z.string().regex(/^[A-Za-z0-9_-]*$/);
 const key = base64url.length(43);
@@ -32,9 +53,10 @@ export type Capability = (typeof ownCapabilities)[number];
 export const transportKind = z.enum(['unix', 'wss', 'ws']);
 export type TransportKind = z.infer<typeof transportKind>;
 
-export const hello = z.strictObject({
+/** Unknown fields are passed over, here and in what follows: the transcript covers those that both know. */
+export const hello = z.object({
   type: z.literal('hello'),
-  versions: z.strictObject({ oldest: z.number().int().positive(), current: z.number().int().positive() }),
+  versions: z.object({ oldest: z.number().int().positive(), current: z.number().int().positive() }),
   machine: machineName,
   agent_key: key,
   agent_nonce: nonce,
@@ -47,7 +69,7 @@ export const hello = z.strictObject({
 });
 export type Hello = z.infer<typeof hello>;
 
-export const challenge = z.strictObject({
+export const challenge = z.object({
   type: z.literal('challenge'),
   version: z.number().int().positive(),
   controller_key: key,
@@ -59,14 +81,14 @@ export type Challenge = z.infer<typeof challenge>;
 export const proof = z.strictObject({ type: z.literal('proof'), signature: base64url.max(128) });
 export type Proof = z.infer<typeof proof>;
 
-export const welcome = z.strictObject({
+export const welcome = z.object({
   type: z.literal('welcome'),
   signature: base64url.max(128),
   session_id: z.string().max(64),
 });
 export type Welcome = z.infer<typeof welcome>;
 
-export const refused = z.strictObject({
+export const refused = z.object({
   type: z.literal('refused'),
   code: z.string().max(64),
   message: z.string().max(512),

@@ -51,7 +51,7 @@ export function checkAnswer(check: MachineCheck) {
       ? undefined
       : failureOf(RemoteError.fromWire({ machine, ...error }), { args: [], stream: false, debug: false });
   const next = daemon_ok
-    ? { next_action: 'done' }
+    ? { next_action: 'done', ...given('next_command', failure?.next_command) }
     : { next_action: 'fix-config', next_command: nextCommand(check, failure?.next_command) };
   return {
     ok: true,
