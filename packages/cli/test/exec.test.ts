@@ -256,6 +256,14 @@ test.each(['SIGTERM', 'SIGHUP', 'SIGINT'] as const)(
   },
 );
 
+test('a wait is one request, however long it takes: nothing polls', async () => {
+  await run(['exec', 'start', ...box, '--id', 'slow', '--cmd', 'sleep 1; exit 5']);
+  const asked = controller.requests.length;
+  expect((await run(['exec', 'wait', 'slow'])).status).toBe(5);
+  const waits = controller.requests.slice(asked).filter((request) => request.endsWith('execs-wait'));
+  expect(waits).toHaveLength(1);
+});
+
 test('wait detaches as well, and a job that ran out of time says so', async () => {
   await run(['exec', 'start', ...box, '--id', 'w', '--cmd', 'sleep 60']);
   expect((await run(['exec', 'wait', 'w', '--max-wait', '50ms'])).status).toBe(75);

@@ -77,8 +77,9 @@ export class Follower {
     for (;;) {
       try {
         for await (const record of open()) {
-          this.#resume.received();
           const event = this.#take(record);
+          if (isNews(event)) this.#resume.received();
+          else this.#resume.wentOn();
           if (event !== undefined) yield event;
           if (event?.kind === 'finished') return;
         }
@@ -151,4 +152,9 @@ export class Follower {
     const sent = lost ? 'unknown' : 'no';
     return error.with({ exec_id, sent, ...(machine === undefined ? {} : { machine }) });
   }
+}
+
+/** What was not known before: not the start of a stream that is read again, and not the time of bytes that were. */
+function isNews(event: FollowEvent | undefined): boolean {
+  return event !== undefined && (event.kind !== 'output' || event.record.kind !== 'time');
 }

@@ -24,16 +24,23 @@ export class Resume {
   /** The first cut since something was last received. */
   #cut: { error: RemoteError; since: number } | undefined;
   #pauseMs = firstPauseMs;
+  /** When the read went on after the last cut; undefined until it does. */
+  #wentOnMs: number | undefined;
 
   constructor(clock: Clock, signal?: AbortSignal) {
     this.#clock = clock;
     this.#signal = signal;
   }
 
-  /** Something was received: the window begins anew at the next cut. */
+  /** Something new was received: the window begins anew at the next cut. */
   received(): void {
     this.#cut = undefined;
     this.#pauseMs = firstPauseMs;
+  }
+
+  /** The read goes on, with nothing new yet: the window begins anew once it has held for as long as a window. */
+  wentOn(): void {
+    this.#wentOnMs ??= this.#clock.monotonic();
   }
 
   /** True after a controller that was told to stop: it is not for a reader to start another. */
@@ -48,6 +55,9 @@ export class Resume {
     if (!cutCodes.has(failure.code) && !(this.#cut !== undefined && comingBackCodes.has(failure.code)))
       throw error;
     const now = this.#clock.monotonic();
+    // Else a stream that always breaks at the same place would be read again for ever.
+    if (this.#wentOnMs !== undefined && now - this.#wentOnMs >= resumeMs) this.received();
+    this.#wentOnMs = undefined;
     this.#cut ??= { error: failure, since: now };
     if (now - this.#cut.since >= resumeMs)
       throw comingBackCodes.has(failure.code) ? failure : reset(this.#cut.error);

@@ -208,7 +208,8 @@ class LogsReader {
 
   async #read(select: LogSelection, signal: AbortSignal, into: LiveOutput, resume: Resume): Promise<LogsEnd> {
     for await (const record of this.#context.client.logs(this.#request.address, select, { signal })) {
-      resume.received();
+      if (lengthOf(record) > 0) resume.received();
+      else resume.wentOn();
       if (record.kind === 'event') {
         const end = this.#endOf(record);
         if (end !== undefined) return end;
@@ -233,7 +234,7 @@ class LogsReader {
   #place(record: OutputRecord): void {
     if (record.kind === 'time') return;
     const stream = record.stream === streamId.stderr ? 'stderr' : 'stdout';
-    const length = record.kind === 'gap' ? record.missing : record.bytes.byteLength;
+    const length = lengthOf(record);
     this.#next[stream] = record.offset + length;
     if (record.kind === 'data') this.#bytes += length;
   }
@@ -245,4 +246,10 @@ class LogsReader {
     this.#next.stdout ??= state.stdout_bytes;
     this.#next.stderr ??= state.stderr_bytes;
   }
+}
+
+/** Bytes of a stream that a record stands for. */
+function lengthOf(record: ExecRecord): number {
+  if (record.kind === 'data') return record.bytes.byteLength;
+  return record.kind === 'gap' ? record.missing : 0;
 }
