@@ -18,6 +18,7 @@ import { followReports } from './execs/reports.ts';
 import { Gateway } from './gateway/gateway.ts';
 import { SqliteHistory } from './history/sqlite-history.ts';
 import { createApi } from './http/server.ts';
+import { isShortOfDescriptors, refuseForDescriptors } from './http/short-of-descriptors.ts';
 import { Links } from './links/links.ts';
 import { Machines } from './machines/machines.ts';
 import { Prompts } from './machines/prompts.ts';
@@ -119,7 +120,10 @@ export async function runController(paths: ControllerPaths, replaces?: string): 
     gateway.accept(socket, { via: 'local', machine: 'local' }),
   );
   await api.ready();
-  const callers = await listenPrivately(paths.socket, (socket) => api.server.emit('connection', socket));
+  const callers = await listenPrivately(paths.socket, (socket) => {
+    if (isShortOfDescriptors()) refuseForDescriptors(socket, controllerBuild);
+    else api.server.emit('connection', socket);
+  });
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => stopping.abort());
   process.on('SIGHUP', () => undefined);
   log.info(

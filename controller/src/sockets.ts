@@ -24,6 +24,8 @@ export function listenPrivately(
     );
     server.listen(path, () => {
       chmodSync(path, 0o600);
+      // A connection that cannot be taken, for want of descriptors, is its caller's loss alone.
+      server.on('error', () => undefined);
       // `close` waits for open connections, which have owners of their own; unlinking is done by net at once.
       resolve({
         close: () => {

@@ -154,19 +154,17 @@ export const rows: readonly Row[] = [
   {
     row: 32,
     fault: 'disk full while the job writes',
-    sees: 'the job goes on, its output is kept as far as there is room, warning `log_incomplete`; new execs are `disk_low`',
+    sees: 'a job that fills its pipe waits with warning `log_incomplete` and goes on once there is room, 128 KiB of its output lost at most; new execs are `disk_low`',
   },
   {
     row: 33,
     fault: 'disk full while a start is accepted',
     sees: '`disk_low`, `sent:no` or nothing accepted; no half folder',
-    pending: true,
   },
   {
     row: 34,
     fault: 'file size limit (RLIMIT_FSIZE) on the agent',
-    sees: 'a typed error; the agent lives',
-    pending: true,
+    sees: '`state_unusable` for new execs, naming EFBIG; the agent lives and what runs is recorded',
   },
   { row: 35, fault: 'journal with a torn end', sees: 'all that was whole counts; nothing is invented' },
   {

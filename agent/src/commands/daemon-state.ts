@@ -19,6 +19,9 @@ const daemonState = z.object({
 });
 export type DaemonState = z.infer<typeof daemonState>;
 
+/** Of the file: two paths and some words. An agent that starts again on a full disk has no more than the old file. */
+export const daemonStateBytes = 10_240;
+
 /** The daemon that runs now and is provably the one that wrote its state, or undefined. */
 export function runningDaemon(home: AgentHome): DaemonState | undefined {
   let state: DaemonState;

@@ -11,7 +11,7 @@ import {
   sweepTemporary,
   systemClock,
   takeLock,
-  writeDurableSync,
+  writePaddedSync,
 } from '@codex-remote/platform';
 import type { AgentService } from '@codex-remote/protocol/schema';
 import { RemoteError } from '@codex-remote/protocol/wire';
@@ -21,7 +21,7 @@ import { ExecStore } from '../exec/store.ts';
 import { type AgentHome, readAgentConfig } from '../home.ts';
 import { createHandler } from '../serve/serve-session.ts';
 import { agentVersion } from '../version.ts';
-import type { DaemonState } from './daemon-state.ts';
+import { type DaemonState, daemonStateBytes } from './daemon-state.ts';
 import { appointedKeeper } from './keeper.ts';
 import type { ReadyPipe } from './ready-pipe.ts';
 
@@ -85,7 +85,7 @@ export async function runDaemon(home: AgentHome, options: DaemonOptions): Promis
     started_at: new Date(clock.wall()).toISOString(),
   };
   failpoint('agent.daemon_state.before');
-  writeDurableSync(home.daemon, JSON.stringify(state));
+  writePaddedSync(home.daemon, JSON.stringify(state), daemonStateBytes);
   failpoint('agent.daemon_state.after');
   log.info(
     { version: agentVersion, running: store.runningIds().length, queued: store.queuedIds().length },

@@ -13,7 +13,7 @@ import type { DiskReserve } from './disk-reserve.ts';
 import { currentState, type Entries } from './entries.ts';
 import type { Gate } from './gate.ts';
 import { failedToStart, notStarted } from './judge.ts';
-import { isConflict, type Launcher, type Plan } from './launcher.ts';
+import { isConflict, type Launcher, type Plan, removeQuietly } from './launcher.ts';
 import type { Machine } from './machine.ts';
 import type { Waits } from './predecessors.ts';
 import { asRefusal } from './shim-factory.ts';
@@ -171,7 +171,7 @@ export class Acceptance {
       failpoint('agent.end.after');
     } catch (error) {
       rmSync(staged.path, { recursive: true, force: true });
-      if (!isConflict(error)) folder.remove();
+      if (!isConflict(error)) removeQuietly(folder);
       throw asRefusal(error);
     } finally {
       closeSync(staged.journal);

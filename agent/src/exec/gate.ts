@@ -23,15 +23,19 @@ export class Gate {
    * with `conflict` when the id is taken, or with what the system said; `entered` tells whether the folder is in place.
    */
   async enter(staged: string, journal: number, folder: ExecFolder, spec: StoredSpec): Promise<void> {
-    failpoint('agent.spec.before');
-    writeLine(journal, { spec });
-    moveIn(staged, folder);
-    failpoint('agent.spec.renamed');
-    const folderFd = openSync(folder.path, constants.O_RDONLY | constants.O_DIRECTORY);
-    // Side by side the three share one commit of the file system's journal.
-    const synced = await Promise.allSettled([sync(journal), sync(folderFd), sync(this.#dirFd)]);
-    closeSync(folderFd);
-    for (const result of synced) if (result.status === 'rejected') throw result.reason;
+    // Before it has its name: where there is no descriptor left, nothing has happened.
+    const folderFd = openSync(staged, constants.O_RDONLY | constants.O_DIRECTORY);
+    try {
+      failpoint('agent.spec.before');
+      writeLine(journal, { spec });
+      moveIn(staged, folder);
+      failpoint('agent.spec.renamed');
+      // Side by side the three share one commit of the file system's journal.
+      const synced = await Promise.allSettled([sync(journal), sync(folderFd), sync(this.#dirFd)]);
+      for (const result of synced) if (result.status === 'rejected') throw result.reason;
+    } finally {
+      closeSync(folderFd);
+    }
     failpoint('agent.spec.after');
   }
 

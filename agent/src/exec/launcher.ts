@@ -104,6 +104,7 @@ export class Launcher {
       turn?.begin();
       if (scriptPath !== undefined) renameSync(scriptPath, join(staged.path, 'script'));
       const entered = gate.enter(staged.path, staged.journal, folder, spec);
+      entered.catch(() => undefined);
       // Takes a tenth of a millisecond, so it is read while the disk is at work.
       const bootedAt = clock.monotonic() - table.uptimeMs();
       await entered;
@@ -120,7 +121,7 @@ export class Launcher {
     } catch (error) {
       // The gate is shut for ever: nothing ran. A folder that was there already is another exec's.
       supply.discard(staged);
-      if (!turn && !isConflict(error)) folder.remove();
+      if (!turn && !isConflict(error)) removeQuietly(folder);
       throw asRefusal(error);
     }
     staged.open(job);
@@ -128,6 +129,15 @@ export class Launcher {
     closeSync(staged.journal);
     supply.refill();
     return watches.watch(folder, startedExec(folder.id, spec, identity), staged.shim);
+  }
+}
+
+/** What made the start fail can make this fail too: its cause is what is told. */
+export function removeQuietly(folder: ExecFolder): void {
+  try {
+    folder.remove();
+  } catch {
+    // The next agent finds an exec that never started.
   }
 }
 

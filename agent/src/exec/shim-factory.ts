@@ -48,7 +48,7 @@ export class ShimFactory {
       for (const fd of Object.values(files)) closeSync(fd);
       return { path, journal };
     } catch (error) {
-      rmSync(path, { recursive: true, force: true });
+      removeStaged(path);
       throw asRefusal(error);
     }
   }
@@ -87,7 +87,7 @@ export class ShimFactory {
       };
     } catch (error) {
       if (journal !== undefined) closeSync(journal);
-      if (path) rmSync(path, { recursive: true, force: true });
+      if (path) removeStaged(path);
       throw asRefusal(error);
     } finally {
       for (const fd of open) closeSync(fd);
@@ -98,13 +98,22 @@ export class ShimFactory {
   discard(staged: StagedShim): void {
     staged.shim.abort();
     closeSync(staged.journal);
-    rmSync(staged.path, { recursive: true, force: true });
+    removeStaged(staged.path);
   }
 
   async #fresh(): Promise<string> {
     const path = join(this.#dir, randomBytes(9).toString('hex'));
     await mkdir(path, 0o700);
     return path;
+  }
+}
+
+/** What cannot be removed now, as without a descriptor, is swept when the next agent starts. */
+function removeStaged(path: string): void {
+  try {
+    rmSync(path, { recursive: true, force: true });
+  } catch {
+    // It holds nothing that was accepted.
   }
 }
 
@@ -124,6 +133,13 @@ export function asRefusal(error: unknown): RemoteError {
         'fds_exhausted',
         `the machine cannot start another process: ${code}`,
         { sent: 'no' },
+        error,
+      );
+    case 'EFBIG':
+      return new RemoteError(
+        'state_unusable',
+        'a file of the agent is over the limit of the system (EFBIG), see `ulimit -f` on the machine',
+        { hint: 'raise the limit for the account there, then `codex-remote machine up`', sent: 'no' },
         error,
       );
     case 'E2BIG':

@@ -1,4 +1,4 @@
-import { rmSync } from 'node:fs';
+import { readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import {
   failpoint,
@@ -114,8 +114,9 @@ export class ExecStore {
     makePrivateDir(execs);
     makePrivateDir(queued);
     // Shims of an agent that is gone met the end of their gate; half-written spools are nobody's.
-    rmSync(this.#staging, { recursive: true, force: true });
     makePrivateDir(this.#staging);
+    for (const name of readdirSync(this.#staging))
+      rmSync(join(this.#staging, name), { recursive: true, force: true });
     const key = digestKey(join(home, 'digest.key'));
     this.#tombstones = new Tombstones(join(home, 'tombstones.db'));
     this.#gate = new Gate(execs);

@@ -12,6 +12,7 @@ import {
   renameSync,
   rmSync,
   writeFileSync,
+  writeSync,
 } from 'node:fs';
 import { type FileHandle, open, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
@@ -72,6 +73,27 @@ export function writeDurableSync(path: string, data: string | Uint8Array): void 
     throw error;
   }
   syncDirSync(dirname(path));
+}
+
+/**
+ * `writeDurableSync` for what has to be said on a full disk too: `data`, padded to `bytes` with spaces. Where there is no
+ * room for a new file it is written over the old one, whose blocks it has; a crash in the middle leaves a part then.
+ */
+export function writePaddedSync(path: string, data: string, bytes: number): void {
+  const padded = Buffer.alloc(bytes, ' ');
+  if (padded.write(data) !== Buffer.byteLength(data)) throw new Error(`${path} is made for ${bytes} bytes`);
+  try {
+    writeDurableSync(path, padded);
+  } catch (error) {
+    if (RemoteError.from(error).code !== 'disk_low') throw error;
+    const fd = openSync(path, constants.O_WRONLY | constants.O_NOFOLLOW);
+    try {
+      writeSync(fd, padded, 0, bytes, 0);
+      fsyncSync(fd);
+    } finally {
+      closeSync(fd);
+    }
+  }
 }
 
 /** `writeDurableSync` without blocking. Two at once on one path both succeed; the later rename stays. */

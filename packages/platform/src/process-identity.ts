@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
-import { hostname } from 'node:os';
+import { hostname, uptime } from 'node:os';
 import { join } from 'node:path';
 import { RemoteError } from '@codex-remote/protocol/wire';
 
@@ -42,9 +42,15 @@ export class ProcessTable {
     return this.#read('sys/kernel/random/boot_id')?.trim() ?? '';
   }
 
-  /** Milliseconds since boot, time asleep included; resolution 10 ms. Unlike the wall clock it never jumps. */
+  /** Milliseconds since boot, time asleep included; resolution 10 ms. Unlike the wall clock it never jumps. Never throws. */
   uptimeMs(): number {
-    const seconds = Number(this.#read('uptime')?.split(' ')[0]);
+    let seconds: number;
+    try {
+      seconds = Number(this.#read('uptime')?.split(' ')[0]);
+    } catch {
+      // No descriptor left: the system's clock needs none, and has whole seconds.
+      seconds = uptime();
+    }
     return Number.isFinite(seconds) ? Math.round((seconds - this.#bootOffsetSeconds) * 1000) : 0;
   }
 

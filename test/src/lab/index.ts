@@ -8,6 +8,7 @@ export { LoginUser, type LoginUserOptions } from './login-user.ts';
 export { type Ability, lacks, needs, type Skippable } from './needs.ts';
 export { Release } from './release.ts';
 export { fullSize, sized } from './size.ts';
+export { SmallDisk } from './small-disk.ts';
 export { answering, KeyAgent, type KeyPair, type KeyType, makeKey } from './ssh-keys.ts';
 export { SshLab, type SshLabOptions } from './ssh-lab.ts';
 export { freePort, Sshd, type SshdOptions } from './sshd.ts';
