@@ -59,7 +59,9 @@ describe('killed while an exec starts and ends', () => {
 describe('killed while the registry is written', () => {
   test.each<[Failpoint, boolean]>([
     ['controller.registry.before', false],
+    ['durable.before', false],
     ['durable.rename', false],
+    ['durable.after', true],
     ['controller.registry.after', true],
   ])('at %s the file is the old one or the new one, whole [row 38]', async (point, added) => {
     const name = point.replaceAll(/[._]/g, '-');

@@ -59,6 +59,7 @@ export function makePrivateDir(path: string): void {
 export function writeDurableSync(path: string, data: string | Uint8Array): void {
   const temporary = temporaryName(path);
   try {
+    failpoint('durable.before');
     const fd = openSync(temporary, 'wx', 0o600);
     try {
       writeFileSync(fd, data);
@@ -73,6 +74,7 @@ export function writeDurableSync(path: string, data: string | Uint8Array): void 
     throw error;
   }
   syncDirSync(dirname(path));
+  failpoint('durable.after');
 }
 
 /**
@@ -100,6 +102,7 @@ export function writePaddedSync(path: string, data: string, bytes: number): void
 export async function writeDurable(path: string, data: string | Uint8Array): Promise<void> {
   const temporary = temporaryName(path);
   try {
+    failpoint('durable.before');
     const file = await open(temporary, 'wx', 0o600);
     await closing(file, async () => {
       await file.writeFile(data);
@@ -112,6 +115,7 @@ export async function writeDurable(path: string, data: string | Uint8Array): Pro
     throw error;
   }
   await syncDir(dirname(path));
+  failpoint('durable.after');
 }
 
 /** Puts the entries of a folder on disk: a file that was fsynced can still lose its name without this. */

@@ -8,8 +8,11 @@ declare const __CODEX_REMOTE_FAILPOINTS__: boolean | undefined;
  * spawn and signal. Named by process, what is done, and side. A test fails when one is never met.
  */
 export const failpoints = [
-  /** Everything that `writeDurable` replaces: the new bytes are on disk, under a name that nobody reads. */
+  /** Every file that `writeDurable` and `writeDurableSync` replace, whosever it is. */
+  'durable.before',
+  /** The new bytes are on disk, under a name that nobody reads. */
   'durable.rename',
+  'durable.after',
   'key.before',
   'key.after',
   'client.controller_spawn.before',
