@@ -44,15 +44,18 @@ describe('killed on the way of a start', () => {
     ['agent.identity.after', neverRan],
     ['agent.start_reply.before', ran],
     ['agent.start_reply.after', ran],
-  ])('at %s [row 2] [row 3] [row 4] [row 55]', async (point, expected) => {
-    const id = idOf(point);
-    await lab.restartAgent(point);
-    const start = lab.start(id, 'exit 7');
-    await lab.replaceDeadAgent(point);
-    expect(await start).toMatchObject({ ok: true, exec_id: id });
-    expect(await outcome(id)).toMatchObject(expected);
-    expect(await lab.starts(id)).toBe(expected === ran ? 1 : 0);
-  });
+  ])(
+    'at %s it ends as that moment allows, and the job began as often as it says [row 2] [row 3] [row 4] [row 55]',
+    async (point, expected) => {
+      const id = idOf(point);
+      await lab.restartAgent(point);
+      const start = lab.start(id, 'exit 7');
+      await lab.replaceDeadAgent(point);
+      expect(await start).toMatchObject({ ok: true, exec_id: id });
+      expect(await outcome(id)).toMatchObject(expected);
+      expect(await lab.starts(id)).toBe(expected === ran ? 1 : 0);
+    },
+  );
 
   // The spares are the first three, and at a start the fourth is made: for this job, or in the place of the spare it took.
   test.each<Failpoint>(['agent.shim_spawn.before', 'agent.shim_spawn.after'])(

@@ -20,7 +20,11 @@ export function rowTests(): RowTest[] {
   return files.flatMap((file) =>
     titlesOf(readFileSync(join(root, file), 'utf8')).map((text) => ({
       file,
-      title: text.replaceAll(/\s*\[row \d+\]/g, '').trim(),
+      // What a title is completed with stands in the test.
+      title: text
+        .replaceAll(/\s*\[row \d+\]/g, '')
+        .replaceAll(/%[sdj]/g, '…')
+        .trim(),
       rows: [...text.matchAll(/\[row (\d+)\]/g)].map((match) => Number(match[1])),
     })),
   );
@@ -38,10 +42,16 @@ function testFiles(folder: string): string[] {
     });
 }
 
-/** Titles are string literals on one line. */
+/** Titles are string literals on one line; that of the `describe` around a test goes before its own. */
 function titlesOf(source: string): string[] {
   const literal = /(['"`])((?:\\.|(?!\1)[^\\\n])*\[row \d+\](?:\\.|(?!\1)[^\\\n])*)\1/g;
-  return [...source.matchAll(literal)].map((match) => (match[2] ?? '').replaceAll(/\\(.)/g, '$1'));
+  let around: string | undefined;
+  return source.split('\n').flatMap((line) => {
+    if (line.startsWith('describe')) around = /(['"`])(.*?)\1/.exec(line)?.[2];
+    else if (line === '});' || line === ');') around = undefined;
+    const titles = [...line.matchAll(literal)].map((match) => match[2] ?? '');
+    return titles.map((title) => [around, title].filter(Boolean).join(': ').replaceAll(/\\(.)/g, '$1'));
+  });
 }
 
 /** docs/reliability.md with its table made anew; the rest is written by hand. */
