@@ -131,8 +131,7 @@ export const rows: readonly Row[] = [
   {
     row: 27,
     fault: 'cloned machine: two agents with one key',
-    sees: '`duplicate_agent` for the newcomer; the live one stays connected',
-    pending: true,
+    sees: '`duplicate_agent` for the newcomer, `duplicate_agent_at` in `machine show`; the live one stays connected',
   },
   {
     row: 28,

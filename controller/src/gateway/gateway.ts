@@ -18,7 +18,7 @@ export interface GatewayOptions {
   readonly log: Logger;
   readonly keyOf: (machine: string) => string | undefined;
   /** Throws to refuse a proven agent. */
-  readonly admit: (hello: Hello, arrival: Arrival) => void;
+  readonly admit: (hello: Hello, arrival: Arrival) => void | Promise<void>;
   /** What we speak; another range is a test's. */
   readonly versions?: VersionRange;
   /** An agent that came and was not let in. */

@@ -25,7 +25,7 @@ export interface HandshakeOptions {
   /** The agent key that the registry has for a machine name. */
   readonly keyOf: (machine: string) => string | undefined;
   /** Last word before the welcome, once the agent is proven. Throws to refuse. */
-  readonly admit: (hello: Hello) => void;
+  readonly admit: (hello: Hello) => void | Promise<void>;
 }
 
 /**
@@ -53,7 +53,7 @@ export async function greetAgent(transport: WsTransport, options: HandshakeOptio
     if (!proven || options.keyOf(agent.machine) !== agent.agent_key) {
       throw new RemoteError('unauthorized', 'unauthorized: this agent is not enrolled here');
     }
-    options.admit(agent);
+    await options.admit(agent);
     transport.sendText(
       JSON.stringify({
         type: 'welcome',

@@ -1,9 +1,15 @@
 import type { Hello } from '@codex-remote/protocol/schema';
-import { type Clock, RemoteError, type Session } from '@codex-remote/protocol/wire';
+import { type Clock, defaultWireLimits, RemoteError, type Session } from '@codex-remote/protocol/wire';
 import type { ConnectionKind } from '../registry/registry.ts';
 
 /** A machine that was connected within this time is taken to be reconnecting: four times the agent's longest wait. */
 const reconnectingMs = 60_000;
+
+/** How long a connected agent has to show that it is there when another one comes with its key. */
+const probeMs = defaultWireLimits.heartbeatMs;
+
+/** Refused instances that are remembered: each start of a copy is one. */
+const maxCopies = 16;
 
 export interface LinkInfo {
   readonly connection: ConnectionKind;
@@ -30,6 +36,9 @@ export class MachineLink {
   #live: Live | undefined;
   /** Epoch ms of the last moment at which the machine was connected. */
   #lastSeenMs: number | undefined;
+  /** Instances that were refused while another was connected. */
+  readonly #copies = new Set<string>();
+  #duplicateSeenMs: number | undefined;
   readonly #gone = new AbortController();
   /** Its agent came and shares no protocol version with us; until a connection comes that does. */
   #outdated: RemoteError | undefined;
@@ -58,25 +67,35 @@ export class MachineLink {
   }
 
   /**
-   * A new connection of the machine takes over; the older one is ended. An agent process that started before the one
-   * connected now is a leftover or a copy: it is refused, so that two never take turns. Throws `duplicate_agent`.
+   * Whether an agent may connect: one that is connected already may again, another process only where the one before is
+   * gone. While that answers, the newcomer is a copy of the agent, a cloned machine: it is refused, and so it stays for as
+   * long as the other may be just reconnecting, so that two never take turns. Throws `duplicate_agent`.
    */
-  admit(hello: Hello): void {
-    this.gone.throwIfAborted();
-    const current = this.#live?.info.hello.instance_id;
-    if (current !== undefined && hello.instance_id < current) {
-      throw new RemoteError(
-        'duplicate_agent',
-        `another agent of ${this.machine} is connected, started later than this one`,
-        { machine: this.machine },
-      );
+  async admit({ instance_id }: Hello): Promise<void> {
+    for (;;) {
+      this.#gone.signal.throwIfAborted();
+      const { live } = this;
+      if (live === undefined) {
+        if (this.#copies.has(instance_id) && this.#isReconnecting()) throw this.#duplicate(instance_id);
+        return;
+      }
+      if (live.info.hello.instance_id === instance_id) return;
+      if (await live.session.answers(probeMs)) throw this.#duplicate(instance_id);
+      // It may have connected anew meanwhile; if not, it is gone.
+      if (this.live === undefined || this.live === live) return;
     }
+  }
+
+  /** When an agent was last refused because another one with the machine's key is connected, epoch ms. */
+  get duplicateSeenMs(): number | undefined {
+    return this.#duplicateSeenMs;
   }
 
   attach(session: Session, info: LinkInfo): void {
     const live = { session, info };
     const before = this.#live;
     this.#live = live;
+    this.#copies.delete(info.hello.instance_id);
     this.#down = false;
     this.#outdated = undefined;
     before?.session.end(
@@ -130,8 +149,23 @@ export class MachineLink {
    */
   patience(wantedMs: number): number {
     if (this.#down || this.#outdated) return 0;
+    return this.#isReconnecting() ? wantedMs : 0;
+  }
+
+  #isReconnecting(): boolean {
     const since = this.#lastSeenMs ?? this.#bornMs;
-    return this.#clock.wall() - since <= reconnectingMs ? wantedMs : 0;
+    return this.#clock.wall() - since <= reconnectingMs;
+  }
+
+  #duplicate(instance: string): RemoteError {
+    this.#duplicateSeenMs = this.#clock.wall();
+    this.#copies.add(instance);
+    const [oldest] = this.#copies;
+    if (this.#copies.size > maxCopies && oldest !== undefined) this.#copies.delete(oldest);
+    return new RemoteError('duplicate_agent', `another live agent uses the key of ${this.machine}`, {
+      machine: this.machine,
+      hint: 'where a machine was cloned: remove the agent home on the copy and bring it up under a name of its own',
+    });
   }
 
   /** The machine's agent cannot be spoken with: whoever waits for it is told at once, and what helps. */

@@ -267,6 +267,9 @@ export class Machines {
       connected: live !== undefined,
       ...(live ? { connection: live.info.connection, connected_since: live.info.connectedSince } : {}),
       ...(lastSeen === undefined ? {} : { last_seen_at: lastSeen }),
+      ...(link.duplicateSeenMs === undefined
+        ? {}
+        : { duplicate_agent_at: new Date(link.duplicateSeenMs).toISOString() }),
       ...((live?.info.hello.agent_version ?? machine.agent_version) === undefined
         ? {}
         : { agent_version: live?.info.hello.agent_version ?? machine.agent_version }),

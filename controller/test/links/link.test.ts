@@ -34,7 +34,7 @@ interface FakeSession {
 }
 
 /** Stands for a session: only its end is looked at here. */
-function fakeSession(): FakeSession {
+function fakeSession(answering = true): FakeSession {
   const closed = Promise.withResolvers<RemoteError>();
   const ended: RemoteError[] = [];
   const end = (cause: RemoteError): void => {
@@ -42,7 +42,7 @@ function fakeSession(): FakeSession {
     closed.resolve(cause);
   };
   return {
-    session: { closed: closed.promise, end } as unknown as Session,
+    session: { closed: closed.promise, end, answers: async () => answering } as unknown as Session,
     ended,
     close: () => closed.resolve(new RemoteError('connection_reset', 'gone')),
   };
@@ -91,14 +91,43 @@ describe('MachineLink', () => {
     expect(link.live?.session).toBe(second.session);
   });
 
-  test('an agent that started before the connected one is refused as a leftover or a copy', () => {
+  const hello = (instance_id: string) => ({ instance_id }) as Hello;
+  const duplicate = expect.objectContaining({ code: 'duplicate_agent' });
+
+  test('another agent is refused while the connected one answers, started later or before; the same one is not [row 27]', async () => {
+    const clock = fakeClock();
+    const link = new MachineLink('box', clock);
+    link.attach(fakeSession(true).session, info('b'));
+    for (const copy of ['a', 'c']) await expect(link.admit(hello(copy))).rejects.toThrow(duplicate);
+    await link.admit(hello('b'));
+    expect(link.duplicateSeenMs).toBe(clock.wall());
+  });
+
+  test('an agent that was started again takes over from one that answers no more, and at once where none is', async () => {
     const link = new MachineLink('box', fakeClock());
-    link.attach(fakeSession().session, info('b'));
-    expect(() => link.admit({ instance_id: 'a' } as Hello)).toThrowError(
-      expect.objectContaining({ code: 'duplicate_agent' }),
-    );
-    expect(() => link.admit({ instance_id: 'b' } as Hello)).not.toThrow();
-    expect(() => link.admit({ instance_id: 'c' } as Hello)).not.toThrow();
+    await link.admit(hello('a'));
+    const silent = fakeSession(false);
+    link.attach(silent.session, info('a'));
+    await link.admit(hello('b'));
+    silent.close();
+    await silent.session.closed;
+    await link.admit(hello('c'));
+    expect(link.duplicateSeenMs).toBeUndefined();
+  });
+
+  test('a copy that was refused stays so while the other may be reconnecting, then takes its place [row 27]', async () => {
+    const clock = fakeClock();
+    const link = new MachineLink('box', clock);
+    const live = fakeSession(true);
+    link.attach(live.session, info('a'));
+    await expect(link.admit(hello('copy'))).rejects.toThrow(duplicate);
+    live.close();
+    await live.session.closed;
+    clock.advance(59_000);
+    await expect(link.admit(hello('copy'))).rejects.toThrow(duplicate);
+    await link.admit(hello('a'));
+    clock.advance(2_000);
+    await link.admit(hello('copy'));
   });
 
   test('waiting makes sense for a machine that was just there, and not for one that is long gone', async () => {

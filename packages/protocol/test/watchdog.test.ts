@@ -48,6 +48,21 @@ describe('watchdog', () => {
     expect(peer.session.ended?.code).toBe('peer_silent');
   });
 
+  test('whether the peer answers: at once where it does, false after the time or with the session', async () => {
+    const { clock, controller, agentEnd } = twoSessions(() => undefined);
+    const there = controller.answers(1_000);
+    await clock.advance(1);
+    expect(await there).toBe(true);
+    agentEnd.paused = true;
+    const silent = controller.answers(1_000);
+    await clock.advance(1_001);
+    expect(await silent).toBe(false);
+    const cut = controller.answers(1_000);
+    controller.end();
+    expect(await cut).toBe(false);
+    expect(await controller.answers(1_000)).toBe(false);
+  });
+
   test('queued bytes without progress end the session though pings are answered [row 58]', async () => {
     const peer = new RawPeer();
     let buffered = 100_000;

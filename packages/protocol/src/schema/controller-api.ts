@@ -95,6 +95,8 @@ export const machineView = z.object({
   connection: z.enum(['local', 'tunnel', 'bridge', 'direct']).optional(),
   connected_since: z.string().optional(),
   last_seen_at: z.string().optional(),
+  /** When another agent with this machine's key was last refused: a clone of the machine, or a copy of the agent's home. */
+  duplicate_agent_at: z.string().optional(),
   agent_version: z.string().optional(),
   agent_home: z.string().optional(),
   /** What keeps the agent running, and what it survives; as of the last `machine up`. */

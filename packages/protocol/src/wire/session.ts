@@ -62,6 +62,8 @@ export class Session {
   #lastPeerId = 0;
   #ownOpen = 0;
   #peerOpen = 0;
+  /** Who waits for the peer to answer a ping with this nonce or a later one. */
+  readonly #probes = new Map<(answered: boolean) => void, bigint>();
   #pingNonce = 0n;
   /** When the ping with `#pingNonce` went out, until its pong. */
   #pingSentAt: number | undefined;
@@ -267,7 +269,25 @@ export class Session {
     }
   }
 
+  /** True once the peer has answered a ping of now, false when it has not within `withinMs` or the session ended. */
+  answers(withinMs: number): Promise<boolean> {
+    if (this.#cause) return Promise.resolve(false);
+    return new Promise((resolve) => {
+      const settle = (answered: boolean): void => {
+        timer.cancel();
+        this.#probes.delete(settle);
+        resolve(answered);
+      };
+      const timer = this.#clock.setTimer(withinMs, () => settle(false));
+      void this.closed.then(() => settle(false));
+      this.#ping();
+      this.#probes.set(settle, this.#pingNonce);
+    });
+  }
+
   #onPong(nonce: bigint): void {
+    for (const [settle, asked] of [...this.#probes])
+      if (nonce >= asked && nonce <= this.#pingNonce) settle(true);
     if (this.#pingSentAt === undefined || nonce !== this.#pingNonce) return;
     const now = this.#clock.monotonic();
     const ms = now - this.#pingSentAt;

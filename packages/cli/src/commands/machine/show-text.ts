@@ -24,6 +24,7 @@ export function machineText(view: MachineView): string {
     ['ssh', view.ssh],
     ['connected since', view.connected_since],
     ['last seen', view.last_seen_at],
+    ['another agent with its key refused', view.duplicate_agent_at],
     ['agent', view.agent_version],
     ['agent home', view.agent_home],
     ['service', serviceText(view.service)],
