@@ -74,13 +74,13 @@ describe('a store with room for one exec', () => {
       lab.reopen();
     };
     lab = new StoreLab({ clock, retention: { ...unlimited, maxAgeMs: 14 * dayMs } });
-    const away = (await lab.run('echo kept; exit 6')).exec_id;
     const early = (await lab.run('true')).exec_id;
     const late = (await lab.run('true')).exec_id;
+    // A pass goes from the newest end to the oldest: this one would go before the two.
+    const away = (await lab.run('echo kept; exit 6')).exec_id;
     const isThere = (id: string) => existsSync(join(lab.home, 'execs', id));
     lab.store.acknowledge([early]);
     onDay(28);
-    // One round takes what is to go: what it leaves, it leaves for good.
     await waitFor('the acknowledged one to go', () => !isThere(early));
     expect(lab.store.unacknowledgedIds().sort()).toEqual([away, late].sort());
     expect(lab.store.report(away, 100)).toMatchObject({
