@@ -1,6 +1,5 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { DatabaseSync } from 'node:sqlite';
 import { systemClock } from '@codex-remote/platform';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { overRetention } from '../../src/exec/retention.ts';
@@ -101,16 +100,13 @@ describe('a store with room for one exec', () => {
     lab = new StoreLab({ retention: { ...unlimited, maxCount: 0 } });
     const first = (await lab.run('true')).exec_id;
     const second = (await lab.run('true')).exec_id;
-    const other = new DatabaseSync(join(lab.home, 'tombstones.db'));
-    try {
-      other.exec('BEGIN IMMEDIATE');
-      const add = vi.spyOn(Tombstones.prototype, 'add');
-      lab.store.acknowledge([first]);
-      await waitFor('the attempt', () => add.mock.results.some((result) => result.type === 'throw'));
-      add.mockRestore();
-    } finally {
-      other.close();
-    }
+    // The list is locked for everybody else while a store has it open: its disk says no here.
+    const add = vi.spyOn(Tombstones.prototype, 'add').mockImplementation(() => {
+      throw Object.assign(new Error('database or disk is full'), { code: 'ERR_SQLITE_ERROR' });
+    });
+    lab.store.acknowledge([first]);
+    await waitFor('the attempt', () => add.mock.results.some((result) => result.type === 'throw'));
+    add.mockRestore();
     expect(existsSync(join(lab.home, 'execs', first))).toBe(true);
     lab.store.acknowledge([second]);
     await waitFor('both to go', () => readdirSync(join(lab.home, 'execs')).length === 0);
