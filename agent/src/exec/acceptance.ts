@@ -200,6 +200,8 @@ export class Acceptance {
       ...(spec.caller_cwd !== undefined && { caller_cwd: spec.caller_cwd.slice(0, maxPathCharacters) }),
       ...(spec.timeout_ms !== undefined && { timeout_ms: spec.timeout_ms }),
       ...(spec.grace_ms !== undefined && { grace_ms: spec.grace_ms }),
+      ...(spec.log_limit_bytes !== undefined && { log_limit_bytes: spec.log_limit_bytes }),
+      ...(spec.log_limit_action !== undefined && { log_limit_action: spec.log_limit_action }),
       ...(spec.ephemeral && { ephemeral: true }),
       ...(waits.queue !== undefined && { queue: waits.queue }),
       ...(waits.after && { after: [...waits.after] }),

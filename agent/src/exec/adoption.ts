@@ -43,6 +43,7 @@ function adopt(folder: ExecFolder, machine: Machine, adopters: Adopters): void {
   const glance = folder.glance();
   if (glance) {
     adopters.entries.add(new EndedEntry(folder, machine, glance));
+    if (glance.writersRemaining) adopters.watches.watchLogs(folder);
     return;
   }
   const journal = folder.journal();

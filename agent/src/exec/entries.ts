@@ -136,8 +136,12 @@ export function currentState(entry: Entry): ExecState {
   const { folder, waiting } = entry;
   const state = entry.supervisor?.state ?? entry.state;
   if (state.status === 'queued') return { ...state, ...waiting?.place() };
-  if (isEnded(state) && !state.writers_remaining) return state;
-  const sizes = { stdout_bytes: folder.bytes('stdout'), stderr_bytes: folder.bytes('stderr') };
+  if (isEnded(state) && !state.writers_remaining) return { ...state, ...folder.dropped() };
+  const sizes = {
+    stdout_bytes: folder.bytes('stdout'),
+    stderr_bytes: folder.bytes('stderr'),
+    ...folder.dropped(),
+  };
   if (state.status !== 'running') return { ...state, ...sizes };
   const lastOutputMs = folder.lastOutputMs();
   const pid = state.pid ?? folder.record()?.job?.pid;

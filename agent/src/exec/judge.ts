@@ -134,7 +134,7 @@ function exited(folder: FolderSnapshot, probe: Probe, exitCode: number): ExecSta
   const endedMs = endOf(folder, probe);
   const cause = folder.journal?.cancel?.cause;
   const reason =
-    cause === 'timeout' ? 'timeout' : cause === 'cancel' ? 'cancelled' : signal ? 'signaled' : 'exited';
+    cause === 'timeout' ? 'timeout' : cause !== undefined ? 'cancelled' : signal ? 'signaled' : 'exited';
   return {
     ...common(folder),
     status: 'finished',
@@ -202,6 +202,7 @@ function common(folder: FolderSnapshot, more: readonly string[] = []) {
   const { spec, identity, cancel } = journal ?? {};
   const warnings = [
     ...(spec?.warnings ?? []),
+    ...(journal?.warnings ?? []),
     ...(record && record.torn.size > 0 ? ['log_incomplete'] : []),
     ...(journal?.damage === 'damaged' || record?.damaged ? ['state_damaged'] : []),
     ...more,
@@ -219,8 +220,10 @@ function common(folder: FolderSnapshot, more: readonly string[] = []) {
     ...(identity && { started_at: iso(identity.started_ms) }),
     stdout_bytes: folder.stdoutBytes,
     stderr_bytes: folder.stderrBytes,
+    ...folder.dropped,
     ...(spec?.timeout_ms !== undefined && { timeout_ms: spec.timeout_ms }),
     ...(cancel && { cancel_requested: true }),
+    ...(cancel?.cause === 'log_limit' && { cancelled_by: 'log_limit' as const }),
     ...(spec?.ephemeral && { ephemeral: true }),
     ...(spec?.queue !== undefined && { queue: spec.queue }),
     ...(warnings.length > 0 && { warnings }),

@@ -26,7 +26,8 @@ export function findTools(script = fileURLToPath(new URL('./shim.sh', import.met
   return { sh: need('sh'), cat: need('cat'), setsid: findTool('setsid') ?? '', sleep: need('sleep'), script };
 }
 
-function findTool(name: string): string | undefined {
+/** Undefined where the system has no such program. */
+export function findTool(name: string): string | undefined {
   return ['/bin', '/usr/bin', '/usr/local/bin', '/run/current-system/sw/bin']
     .map((dir) => `${dir}/${name}`)
     .find((path) => {

@@ -20,6 +20,7 @@ import {
 import { type Clock, RemoteError } from '@codex-remote/protocol/wire';
 import { currentUser, type LoginEnvironment, type User } from '../environment/login-environment.ts';
 import { EnvironmentSource } from '../environment/source.ts';
+import { HolePuncher } from '../logs/hole-puncher.ts';
 import type { LogSource } from '../logs/read-logs.ts';
 import { readTail } from '../logs/tail.ts';
 import { Acceptance, type StartRequest, type StartResult } from './acceptance.ts';
@@ -30,6 +31,7 @@ import { DiskReserve, defaultDiskReserveBytes } from './disk-reserve.ts';
 import { currentState, Entries, type Entry } from './entries.ts';
 import { Gate } from './gate.ts';
 import { Launcher } from './launcher.ts';
+import { LogLimits } from './log-limits.ts';
 import type { Machine } from './machine.ts';
 import { QueueSettingsFile } from './queue-settings.ts';
 import { endRemains } from './remains.ts';
@@ -37,7 +39,7 @@ import { Retainer } from './retainer.ts';
 import { defaultRetention, type RetentionLimits } from './retention.ts';
 import { ShimFactory } from './shim-factory.ts';
 import { ShimSupply } from './shim-supply.ts';
-import { findTools, type ShimTools } from './spawn.ts';
+import { findTool, findTools, type ShimTools } from './spawn.ts';
 import { Spool } from './spool.ts';
 import { Tombstones } from './tombstones.ts';
 import { Watches } from './watches.ts';
@@ -54,6 +56,8 @@ export interface ExecStoreOptions {
   /** Where shim.sh lies when not beside this file. */
   readonly shim?: string;
   readonly tools?: ShimTools;
+  /** What does the work of `fallocate`. */
+  readonly puncher?: string;
   readonly retention?: RetentionLimits;
   /** Starts are refused with `disk_low` when less is free. */
   readonly diskReserveBytes?: number;
@@ -86,6 +90,7 @@ export class ExecStore {
   readonly #supply: ShimSupply;
   readonly #tombstones: Tombstones;
   readonly #entries: Entries;
+  readonly #logLimits: LogLimits;
   readonly #watches: Watches;
   readonly #retainer: Retainer;
   readonly #backlog: Backlog;
@@ -129,7 +134,9 @@ export class ExecStore {
     const factory = new ShimFactory(this.#staging, tools, table);
     this.#supply = new ShimSupply(factory, this.environment, options.spares ?? defaultSpares, clock);
     this.#entries = new Entries(this.#tombstones, this.#staging);
-    this.#watches = new Watches(machine, this.#entries);
+    const puncher = new HolePuncher(options.puncher ?? findTool('fallocate'), this.#staging);
+    this.#logLimits = new LogLimits(clock, puncher);
+    this.#watches = new Watches(machine, this.#entries, this.#logLimits);
     this.#retainer = new Retainer(
       this.#entries,
       this.#tombstones,
@@ -316,6 +323,7 @@ export class ExecStore {
     this.#supply.close();
     this.#retainer.close();
     this.#watches.close();
+    this.#logLimits.close();
     this.#entries.close();
     this.#gate.close();
     this.#tombstones.close();

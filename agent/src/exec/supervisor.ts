@@ -65,6 +65,7 @@ export class Supervisor {
   #state: ExecState;
   #cancel: CancelIntent | undefined;
   #orphaned: boolean;
+  #warnings: readonly string[];
   readonly #damage: Journal['damage'];
   #ending: Ending | undefined;
   /** A cancel found no job to end: it is ended as soon as it is recorded. */
@@ -94,6 +95,7 @@ export class Supervisor {
     this.#identity = found.journal.identity;
     this.#cancel = found.journal.cancel;
     this.#orphaned = found.journal.orphaned;
+    this.#warnings = found.journal.warnings ?? [];
     this.#damage = found.journal.damage;
     this.#shim = shim;
     this.#context = context;
@@ -182,6 +184,20 @@ export class Supervisor {
     if (ending.signal !== 'KILL') ending.signal = signal;
     ending.killAt = Math.min(ending.killAt, killAt);
     return ending.done;
+  }
+
+  /** Told with the exec from now on, over restarts too. */
+  warn(warning: string): void {
+    if (isEnded(this.#state) || this.#warnings.includes(warning)) return;
+    this.#warnings = [...this.#warnings, warning];
+    this.#folder.note({ warning });
+    this.look();
+  }
+
+  /** A log is at its limit, and the exec was started to be cancelled then. */
+  logLimitMet(): void {
+    const graceMs = this.#spec.grace_ms ?? defaultGraceMs;
+    this.#untilPossible(() => this.cancel('log_limit', 'TERM', graceMs));
   }
 
   /** Resolves when the exec has ended and nothing of it is being ended any more: then there is nothing to close. */
@@ -340,6 +356,7 @@ export class Supervisor {
         identity: this.#identity,
         ...(this.#cancel && { cancel: this.#cancel }),
         orphaned: this.#orphaned,
+        warnings: this.#warnings,
         acknowledged: false,
         ...(this.#damage && { damage: this.#damage }),
       },
@@ -347,6 +364,7 @@ export class Supervisor {
       shimText: (record?.exitCode ?? 0) > 128 ? this.#folder.shimText() : '',
       stdoutBytes: this.#folder.bytes('stdout'),
       stderrBytes: this.#folder.bytes('stderr'),
+      dropped: this.#folder.dropped(),
     };
   }
 

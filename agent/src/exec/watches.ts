@@ -1,8 +1,12 @@
 import type { ExecState } from '@codex-remote/protocol/schema';
 import type { Timer } from '@codex-remote/protocol/wire';
+import { defaultLogLimitBytes } from '@codex-remote/protocol/wire';
 import type { ExecFolder } from '../folder/folder.ts';
+import type { StoredIdentity, StoredSpec } from '../folder/stored.ts';
+import type { KeptLogs } from '../logs/log-keeper.ts';
 import { TimeSampler } from '../logs/time-sampler.ts';
 import type { Entries } from './entries.ts';
+import type { LogLimits, LogLimitWatch } from './log-limits.ts';
 import type { Machine } from './machine.ts';
 import type { GatedShim } from './spawn.ts';
 import { type StartedExec, Supervisor } from './supervisor.ts';
@@ -14,23 +18,29 @@ const pollMs = 2_000;
 export class Watches {
   readonly #machine: Machine;
   readonly #entries: Entries;
+  readonly #logLimits: LogLimits;
   readonly #supervisors = new Set<Supervisor>();
   #timer: Timer | undefined;
   #closed = false;
 
   /** What is watched becomes one of `entries`, and they hear of its changes. */
-  constructor(machine: Machine, entries: Entries) {
+  constructor(machine: Machine, entries: Entries, logLimits: LogLimits) {
     this.#machine = machine;
     this.#entries = entries;
+    this.#logLimits = logLimits;
   }
 
   /** Makes the entry of an exec whose gate has opened and watches it. `shim`: where this agent started it. */
   watch(folder: ExecFolder, found: StartedExec, shim?: GatedShim): ExecState {
     const sampler = new TimeSampler(folder.path, this.#machine.clock);
+    let limit: LogLimitWatch | undefined;
     const supervisor = new Supervisor(folder, found, shim, {
       ...this.#machine,
       changed: (state) => this.#entries.changed(state),
-      output: (stream) => sampler.touch(stream),
+      output: (stream) => {
+        sampler.touch(stream);
+        limit?.touch();
+      },
     });
     this.#entries.add({ folder, state: supervisor.state, supervisor, acknowledged: false });
     this.#entries.changed(supervisor.state);
@@ -38,10 +48,27 @@ export class Watches {
     if (this.#closed) return supervisor.state;
     this.#supervisors.add(supervisor);
     this.#poll();
+    const { spec, identity } = found.journal;
+    limit = this.#logLimits.keep({
+      ...keptLogs(folder, spec, identity),
+      exceeded: () => supervisor.logLimitMet(),
+      unlimited: () => supervisor.warn('log_limit_off'),
+    });
     supervisor.start();
     void supervisor.settled().then(() => this.#supervisors.delete(supervisor));
-    void supervisor.ended.then(() => sampler.close());
+    void supervisor.ended.then(() => {
+      sampler.close();
+      limit?.end();
+    });
     return supervisor.state;
+  }
+
+  /** Of an exec that ended under an earlier agent, while something in the background went on writing. */
+  watchLogs(folder: ExecFolder): void {
+    const { spec, identity } = folder.journal() ?? {};
+    if (!spec) return;
+    const nobody = (): void => undefined;
+    this.#logLimits.keep({ ...keptLogs(folder, spec, identity), exceeded: nobody, unlimited: nobody }).end();
   }
 
   /** The execs go on. Idempotent. */
@@ -60,4 +87,19 @@ export class Watches {
       this.#poll();
     });
   }
+}
+
+function keptLogs(
+  folder: ExecFolder,
+  spec: StoredSpec,
+  identity: StoredIdentity | undefined,
+): Pick<KeptLogs, 'folder' | 'inodes' | 'limit'> {
+  return {
+    folder,
+    inodes: identity?.log_inodes,
+    limit: {
+      bytes: spec.log_limit_bytes ?? defaultLogLimitBytes,
+      action: spec.log_limit_action ?? 'drop-oldest',
+    },
+  };
 }

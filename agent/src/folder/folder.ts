@@ -22,6 +22,14 @@ export interface FolderSnapshot {
   readonly shimText: string;
   readonly stdoutBytes: number;
   readonly stderrBytes: number;
+  /** Of the oldest bytes, where any are gone. */
+  readonly dropped?: Dropped;
+}
+
+/** As fields of a state. */
+export interface Dropped {
+  readonly stdout_dropped_bytes?: number;
+  readonly stderr_dropped_bytes?: number;
 }
 
 /**
@@ -69,6 +77,15 @@ export class ExecFolder {
       shimText: this.shimText(),
       stdoutBytes: this.bytes('stdout'),
       stderrBytes: this.bytes('stderr'),
+      dropped: this.dropped(),
+    };
+  }
+
+  dropped(): Dropped {
+    const [stdout, stderr] = [this.released.of('stdout'), this.released.of('stderr')];
+    return {
+      ...(stdout > 0 && { stdout_dropped_bytes: stdout }),
+      ...(stderr > 0 && { stderr_dropped_bytes: stderr }),
     };
   }
 

@@ -16,6 +16,7 @@ export interface Journal {
   readonly identity?: StoredIdentity;
   readonly cancel?: CancelIntent;
   readonly orphaned: boolean;
+  readonly warnings?: readonly string[];
   /** The verdict: the first one stands. */
   readonly end?: ExecEnded;
   readonly acknowledged: boolean;
@@ -60,6 +61,8 @@ export function appendLine(path: string, line: JournalLine): void {
 export interface JournalGlance {
   readonly acknowledged: boolean;
   readonly acknowledgedMs?: number;
+  /** When it ended, something in the background held its output. */
+  readonly writersRemaining?: true;
 }
 
 /**
@@ -67,17 +70,22 @@ export interface JournalGlance {
  * none of them, which would take ten times as long.
  */
 export function glanceAtJournal(text: string): JournalGlance | undefined {
-  let ended = false;
+  let end: string | undefined;
   let acknowledged: string | undefined;
   for (const line of text.split('\n')) {
     if (line === '') continue;
     if (!hasSum(line)) return undefined;
-    if (line.startsWith('{"end":{')) ended = true;
+    if (line.startsWith('{"end":{')) end ??= line;
     else if (line.startsWith('{"acknowledged":true')) acknowledged = line;
   }
-  if (!ended) return undefined;
+  if (end === undefined) return undefined;
   const ms = acknowledged && /"acknowledged_ms":(\d+)/.exec(acknowledged)?.[1];
-  return { acknowledged: acknowledged !== undefined, ...(ms && { acknowledgedMs: Number(ms) }) };
+  return {
+    acknowledged: acknowledged !== undefined,
+    ...(ms && { acknowledgedMs: Number(ms) }),
+    // In a string its quotes would be escaped.
+    ...(end.includes(',"writers_remaining":true') && { writersRemaining: true }),
+  };
 }
 
 /** Lines that are torn, damaged or not ours say nothing; that there were some is told. */
@@ -99,6 +107,7 @@ export function foldJournal(text: string): Journal {
       ...(said.identity && !journal.identity && { identity: said.identity }),
       ...(said.cancel && { cancel: said.cancel }),
       ...(said.orphaned && { orphaned: true }),
+      ...(said.warning !== undefined && { warnings: [...(journal.warnings ?? []), said.warning] }),
       ...(end && !journal.end && { end }),
       ...(said.acknowledged && { acknowledged: true }),
       ...(said.acknowledged_ms !== undefined && { acknowledgedMs: said.acknowledged_ms }),

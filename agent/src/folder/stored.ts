@@ -1,4 +1,5 @@
 import { execId, execState, isEnded, queueName, signalName } from '@codex-remote/protocol/schema';
+import { logLimitActions } from '@codex-remote/protocol/wire';
 import { z } from 'zod';
 
 /**
@@ -25,6 +26,8 @@ export const storedSpec = z.object({
   caller_cwd: z.string().optional(),
   timeout_ms: z.number().optional(),
   grace_ms: z.number().optional(),
+  log_limit_bytes: z.number().optional(),
+  log_limit_action: z.enum(logLimitActions).optional(),
   ephemeral: z.boolean().optional(),
   queue: queueName.optional(),
   /** Whole ids. */
@@ -51,7 +54,7 @@ export type StoredIdentity = z.infer<typeof storedIdentity>;
 
 /** On disk before the first signal, so that a job that then ends is not taken for one that ended by itself. */
 export const cancelIntent = z.object({
-  cause: z.enum(['cancel', 'timeout']),
+  cause: z.enum(['cancel', 'timeout', 'log_limit']),
   signal: signalName,
   at_ms: z.number(),
   at_uptime_ms: z.number(),
@@ -69,6 +72,8 @@ export const journalLine = z.object({
   cancel: cancelIntent.optional(),
   /** The shim was seen dead while its job lived. */
   orphaned: z.literal(true).optional(),
+  /** Something that is to be told of the exec from now on. */
+  warning: z.string().optional(),
   end: storedEnd.optional(),
   acknowledged: z.literal(true).optional(),
   acknowledged_ms: z.number().optional(),

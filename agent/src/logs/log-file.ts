@@ -2,14 +2,14 @@ import { closeSync, constants, fstatSync, openSync } from 'node:fs';
 import { RemoteError } from '@codex-remote/protocol/wire';
 
 /**
- * Opens a log for reading: never through a symlink, never waiting for a FIFO's writer, and only the regular file that was
+ * Opens a log, for reading where `access` says nothing else: never through a symlink, never waiting for a FIFO's writer, and only the regular file that was
  * made for the exec (`inode`, where it is known). What is open is read on, whatever becomes of its name. The caller
  * closes the descriptor. Throws `log_gone`, `log_type`, `fds_exhausted`, `state_unusable`.
  */
-export function openLog(path: string, inode?: number): number {
+export function openLog(path: string, inode?: number, access: number = constants.O_RDONLY): number {
   let fd: number;
   try {
-    fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+    fd = openSync(path, access | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   } catch (error) {
     throw refusal(path, error);
   }

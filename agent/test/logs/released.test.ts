@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { systemClock } from '@codex-remote/platform';
 import type { ExecEnded, ExecState, LogSelection } from '@codex-remote/protocol/schema';
 import { streamId } from '@codex-remote/protocol/wire';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { ExecFolder } from '../../src/folder/folder.ts';
 import { parseReleased, Released } from '../../src/folder/released.ts';
 import { readLogs } from '../../src/logs/read-logs.ts';
@@ -141,4 +141,17 @@ it('a slow follower that the hole overtakes gets a gap for what it missed, then 
   expect(at).toBe(1_000_000);
   expect(sink.records.filter((record) => record.kind === 'gap')).toHaveLength(1);
   expect(sink.bytes().includes(0)).toBe(false);
+});
+
+it('what is released while it is read is a gap, though it has been read', async () => {
+  const text = 'what is left\n';
+  writeFileSync(folder.file('stdout'), '\0'.repeat(1_000) + text);
+  // Asked for the range, and before the read: after the read it is another number.
+  vi.spyOn(folder.released, 'of').mockReturnValueOnce(0).mockReturnValueOnce(0).mockReturnValue(1_000);
+  const { sink, done } = read({});
+  await done;
+  expect(sink.text()).toBe(text);
+  expect(sink.records.filter((record) => record.kind === 'gap')).toEqual([
+    { kind: 'gap', stream: streamId.stdout, offset: 0, missing: 1_000 },
+  ]);
 });

@@ -34,9 +34,12 @@ export interface Answer {
   duration_ms?: number;
   stdout_bytes?: number;
   stderr_bytes?: number;
+  stdout_dropped_bytes?: number;
+  stderr_dropped_bytes?: number;
   label?: string;
   command: string;
   cancel_requested?: true;
+  cancelled_by?: 'log_limit';
   writers_remaining?: true;
   spawn_error?: string;
   leftover_pids?: number[];
@@ -88,10 +91,13 @@ export function answerOf(view: ExecView, options: AnswerOptions): Answer {
     ...(state.status === 'queued'
       ? {}
       : { stdout_bytes: state.stdout_bytes, stderr_bytes: state.stderr_bytes }),
+    ...given('stdout_dropped_bytes', state.stdout_dropped_bytes),
+    ...given('stderr_dropped_bytes', state.stderr_dropped_bytes),
     ...given('label', state.label),
     ...(state.status === 'queued' ? {} : given('queue', state.queue)),
     command: state.command,
     ...(state.cancel_requested ? { cancel_requested: true as const } : {}),
+    ...given('cancelled_by', state.cancelled_by),
     ...(state.writers_remaining ? { writers_remaining: true as const } : {}),
     ...given('warnings', state.warnings?.length ? state.warnings : undefined),
     ...(state.status === 'running'

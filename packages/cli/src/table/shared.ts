@@ -15,17 +15,13 @@ export const machineFlag = one(read.machine, 'NAME', 'the machine (default: $COD
   char: 'm',
 });
 export const oneId = one(read.execId, 'ID', 'exec id or a unique prefix of it');
-export const manyIds = many(read.execId, 'ID', 'exec id or a unique prefix of it; may be repeated');
+export const manyIds = many(read.execId, 'ID', 'exec id or a unique prefix of it; repeatable');
 export const connectWait = one(
   read.duration,
   'TIME',
-  'wait so long for a machine that is just reconnecting (default 15s)',
+  'wait for a machine that is reconnecting (default 15s)',
 );
-export const maxWait = one(
-  read.duration,
-  'TIME',
-  'stop waiting after this and return the id; the job goes on',
-);
+export const maxWait = one(read.duration, 'TIME', 'stop waiting after this; the job goes on');
 export const tailLines = one(read.count, 'N', 'lines per tail in place of 2000 bytes, 0 for none');
 
 /** How SSH is to be made where a command makes it. */

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { logLimitActions, minLogLimitBytes } from '../wire/log-limit.ts';
 import { execId, queueName } from './names.ts';
 
 /** What runs. Travels whole as the `spec` stream of a start; sizes are bounded by `maxSpecBytes`. */
@@ -31,6 +32,10 @@ export const execSpec = z.strictObject({
   timeout_ms: z.number().int().positive().optional(),
   /** Between TERM and KILL when `timeout_ms` has passed. */
   grace_ms: z.number().int().nonnegative().optional(),
+  /** Of each stream; absent = `defaultLogLimitBytes`. */
+  log_limit_bytes: z.number().int().min(minLogLimitBytes).optional(),
+  /** What is done at the limit; absent = `drop-oldest`. */
+  log_limit_action: z.enum(logLimitActions).optional(),
   label: z.string().max(200).optional(),
   session: z.string().max(200).optional(),
   caller_cwd: z.string().optional(),
@@ -75,13 +80,18 @@ const common = {
   started_at: z.string().optional(),
   stdout_bytes: z.number().int().nonnegative(),
   stderr_bytes: z.number().int().nonnegative(),
+  /** How many of the oldest bytes of a stream are gone: its log was at its limit. Offsets count them. */
+  stdout_dropped_bytes: z.number().int().positive().optional(),
+  stderr_dropped_bytes: z.number().int().positive().optional(),
   timeout_ms: z.number().int().positive().optional(),
   cancel_requested: z.boolean().optional(),
+  /** Nobody asked for the cancel: a log was at its limit and `log_limit_action` is `cancel`. */
+  cancelled_by: z.literal('log_limit').optional(),
   ephemeral: z.boolean().optional(),
   queue: queueName.optional(),
   /** Something in the background still holds an output pipe; later output is kept. */
   writers_remaining: z.boolean().optional(),
-  /** `supervisor_lost`, `log_incomplete`, `state_damaged`, `environment_plain`, `environment_failed` … */
+  /** `supervisor_lost`, `log_incomplete`, `log_limit_off`, `state_damaged`, `environment_plain`, `environment_failed` … */
   warnings: z.array(z.string()).optional(),
 };
 

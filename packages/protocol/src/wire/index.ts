@@ -11,6 +11,7 @@ export * from './errors.ts';
 export * from './frame.ts';
 export type { Incoming } from './inbox.ts';
 export * from './limits.ts';
+export * from './log-limit.ts';
 export * from './message.ts';
 export * from './nearest.ts';
 export * from './prescan.ts';

@@ -42,7 +42,7 @@ export function renderingFor(output: Output, { execId }: LiveOutputOptions): Ren
   return output.mode === 'human' ? new HumanLines() : new JsonText(execId);
 }
 
-/** Bytes as they are, each stream to its own descriptor. */
+/** Bytes as they are, each stream to its own descriptor; what is gone is said on stderr, the one thing that is added. */
 class RawOutput implements LiveOutput {
   readonly #output: Output;
 
@@ -51,12 +51,18 @@ class RawOutput implements LiveOutput {
   }
 
   push(record: OutputRecord): Promise<void> | undefined {
+    if (record.kind === 'gap') this.#output.note(goneNote(record));
     if (record.kind !== 'data') return undefined;
     // The stream may hold on to the bytes: pieces of a body are never used again.
     return this.#output.write(record.bytes, record.stream === streamId.stderr ? 'stderr' : 'stdout');
   }
 
   async end(): Promise<void> {}
+}
+
+function goneNote({ stream, offset, missing }: Extract<OutputRecord, { kind: 'gap' }>): string {
+  const name = stream === streamId.stderr ? 'stderr' : 'stdout';
+  return `codex-remote: ${missing} bytes of ${name} from offset ${offset} on are gone`;
 }
 
 export interface Rendering extends LogSink {

@@ -3,7 +3,7 @@ import { isAbsolute, resolve } from 'node:path';
 import type { StartRequest, UploadSource } from '@codex-remote/client';
 import { newId } from '@codex-remote/platform';
 import type { ExecSpec } from '@codex-remote/protocol/schema';
-import { RemoteError } from '@codex-remote/protocol/wire';
+import { logLimitActions, minLogLimitBytes, RemoteError } from '@codex-remote/protocol/wire';
 import type { Context } from '../../context.ts';
 import { usage } from '../../table/bind.ts';
 import { flagSwitch, many, one, type ValuesOf } from '../../table/flag.ts';
@@ -18,17 +18,23 @@ export const requestFlags = {
   cmd: one(read.nonEmpty, 'STRING', 'one shell string, run in the login environment'),
   script: one(read.nonEmpty, 'FILE', 'run a local script; - reads it from stdin'),
   cwd: one(read.nonEmpty, 'DIR', "directory there (default: home; ~/ is the remote's)"),
-  env: many(read.nonEmpty, 'K=V', 'set a variable; K alone takes its value from here; may be repeated'),
-  'env-file': many(read.nonEmpty, 'FILE', 'variables, one K=V a line; may be repeated'),
+  env: many(read.nonEmpty, 'K=V', 'set a variable; K alone: its value here; repeatable'),
+  'env-file': many(read.nonEmpty, 'FILE', 'variables, one K=V a line; repeatable'),
   shell: one(read.nonEmpty, 'SH', 'shell for --cmd and --script (default bash, else sh; login: your own)'),
   timeout: one(read.duration, 'TIME', 'end the job after this (exit 124)'),
   id: one(read.execId, 'ID', 'our name for it: the same id again attaches'),
   label: one(read.text, 'TEXT', 'a word to find it by'),
+  'log-limit': one(read.bytes, 'SIZE', 'keep this much of each stream (default 2G)'),
+  'log-limit-action': one(
+    read.oneOf(logLimitActions),
+    'WHAT',
+    'at the limit: drop-oldest (default) or cancel',
+  ),
   stdin: one(read.nonEmpty, 'FILE', 'its stdin (default: empty); - passes ours on'),
-  merge: flagSwitch('both streams to stdout, in the order written'),
-  queue: one(read.queueName, 'NAME', 'take turns in this queue of the machine (machine set --queue)'),
-  after: many(read.execId, 'ID', 'start once this exec has exited with 0; may be repeated'),
-  'after-any': many(read.execId, 'ID', 'start once this exec has ended, however it did; may be repeated'),
+  merge: flagSwitch('both streams to stdout, in order'),
+  queue: one(read.queueName, 'NAME', 'take turns in this queue (machine set --queue)'),
+  after: many(read.execId, 'ID', 'start once this exec has exited with 0; repeatable'),
+  'after-any': many(read.execId, 'ID', 'start once this exec has ended, however it did; repeatable'),
   'connect-wait': connectWait,
 } as const;
 
@@ -68,6 +74,8 @@ export function startRequest(
     throw usage(name, '--script - and --stdin - cannot both read our stdin');
   if (argv !== undefined && values.shell !== undefined)
     throw usage(name, '--shell is for --cmd and --script; -- ARGV runs without a shell');
+  if ((values['log-limit'] ?? minLogLimitBytes) < minLogLimitBytes)
+    throw usage(name, `--log-limit is at least ${minLogLimitBytes / 1024}K`);
   if (values.timeout === 0) throw usage(name, '--timeout 0 leaves no time');
   if ((values.label?.length ?? 0) > maxLabel) throw usage(name, `--label is at most ${maxLabel} characters`);
   const execId = values.id ?? newId(context.clock.wall(), urandom);
@@ -91,6 +99,8 @@ export function startRequest(
     stdin: values.stdin !== undefined,
     merge: values.merge === true,
     ...(values.timeout === undefined ? {} : { timeout_ms: values.timeout }),
+    ...(values['log-limit'] === undefined ? {} : { log_limit_bytes: values['log-limit'] }),
+    ...(values['log-limit-action'] === undefined ? {} : { log_limit_action: values['log-limit-action'] }),
     ...(values.label === undefined ? {} : { label: values.label }),
     ...(session ? { session: session.slice(0, maxLabel) } : {}),
     caller_cwd: context.cwd,
