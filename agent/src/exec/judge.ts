@@ -16,6 +16,8 @@ export interface Probe {
   readonly exitKnownMs: number;
   /** When it was seen to come, for an exec that was watched then. */
   readonly exitSeenMs?: number;
+  /** Milliseconds since boot when it was seen to come. */
+  readonly exitSeenUptimeMs?: number;
 }
 
 /** How long an exec that has ended waits for its pumps before it is `finished` with `writers_remaining`. */
@@ -142,7 +144,7 @@ function exited(folder: FolderSnapshot, probe: Probe, exitCode: number): ExecSta
     exit_code: exitCode,
     ...(signal && { signal }),
     ended_at: iso(endedMs),
-    duration_ms: Math.max(0, endedMs - (folder.journal?.identity?.started_ms ?? endedMs)),
+    duration_ms: durationOf(folder, probe, endedMs),
     ...(!drained && { writers_remaining: true }),
   };
 }
@@ -172,6 +174,18 @@ function withoutSpec(folder: FolderSnapshot, probe: Probe): ExecState {
   const neverRan = journal !== undefined && journal.identity === undefined && record?.untouched;
   return lost(folder, probe, neverRan ? 'not_started' : 'state_removed');
 }
+
+/** By the wall clock, which is exact, unless it was set meanwhile: then by the time since boot. */
+function durationOf(folder: FolderSnapshot, probe: Probe, endedMs: number): number {
+  const identity = folder.journal?.identity;
+  if (!identity) return 0;
+  const byWall = endedMs - identity.started_ms;
+  const byUptime = (probe.exitSeenUptimeMs ?? Number.NaN) - identity.started_uptime_ms;
+  return Math.max(0, Math.abs(byWall - byUptime) > clockStepMs ? byUptime : byWall);
+}
+
+/** More than what the clocks of one machine differ by over an exec, but for a step. */
+const clockStepMs = 5_000;
 
 /** Not seen: when the record was last written, which a late pump can have moved. */
 function endOf(folder: FolderSnapshot, probe: Probe): number {

@@ -75,7 +75,7 @@ export class Supervisor {
   #linger: Timer | undefined;
   #retry: Timer | undefined;
   /** When the exit record was first seen. */
-  #exitSeen: { monotonic: number; wall: number } | undefined;
+  #exitSeen: { monotonic: number; wall: number; uptime: number } | undefined;
   /** The exit was there at the agent's start: this is when the record was last written. */
   readonly #exitFoundMs: number | undefined;
   #closed = false;
@@ -143,8 +143,8 @@ export class Supervisor {
   #look(): void {
     const folder = this.#snapshot();
     if (folder.record?.exitCode !== undefined) {
-      const { clock } = this.#context;
-      this.#exitSeen ??= { monotonic: clock.monotonic(), wall: clock.wall() };
+      const { clock, table } = this.#context;
+      this.#exitSeen ??= { monotonic: clock.monotonic(), wall: clock.wall(), uptime: table.uptimeMs() };
       if (!isDrained(folder)) this.#lookAfterLinger();
     }
     const state = this.#judge(folder);
@@ -396,6 +396,7 @@ export class Supervisor {
       nowMs: clock.wall(),
       exitKnownMs: seen ? clock.monotonic() - seen.monotonic : 0,
       ...(seen && { exitSeenMs: this.#exitFoundMs ?? seen.wall }),
+      ...(seen && this.#exitFoundMs === undefined && { exitSeenUptimeMs: seen.uptime }),
       shimAlive: true,
       shimSessionAlive: true,
       jobAlive: true,

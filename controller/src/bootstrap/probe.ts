@@ -18,6 +18,8 @@ export interface Probe {
   readonly systemd: boolean;
   /** Absolute path under which everything of ours is. */
   readonly base: string;
+  /** What systems do with the place: `logout`: removed when the user logs out; `age`: cleaned by age, or at a reboot. */
+  readonly cleaned: '' | 'logout' | 'age';
   readonly freeKb: number;
   /** Empty: a file could be written. */
   readonly notWritable: '' | 'access' | 'write';
@@ -51,6 +53,11 @@ case $base in
   *) base=$HOME/$base ;;
 esac
 say base "$base"
+runtime=\${XDG_RUNTIME_DIR:-/run/user}; temporary=\${TMPDIR:-/tmp}
+case $base/ in
+  "\${runtime%/}/"*|/run/*|/var/run/*) say cleaned logout ;;
+  "\${temporary%/}/"*|/tmp/*|/var/tmp/*|/dev/shm/*) say cleaned age ;;
+esac
 near=$base
 while [ ! -d "$near" ] && [ "$near" != / ]; do near=$(dirname "$near"); done
 free=; last=
@@ -126,6 +133,7 @@ function readProbe(report: ScriptReport): Probe {
     );
   }
   const notWritable = said('not_writable');
+  const cleaned = said('cleaned');
   const node = said('node');
   return {
     os: said('os'),
@@ -136,6 +144,7 @@ function readProbe(report: ScriptReport): Probe {
     home: said('home'),
     systemd: report.get('systemd') !== undefined,
     base,
+    cleaned: cleaned === 'logout' || cleaned === 'age' ? cleaned : '',
     // A machine whose df we cannot read is not refused for it.
     freeKb: /^\d{1,15}$/.test(said('free_kb')) ? Number(said('free_kb')) : Number.POSITIVE_INFINITY,
     notWritable: notWritable === '' ? '' : notWritable === 'access' ? 'access' : 'write',
@@ -150,6 +159,24 @@ function readProbe(report: ScriptReport): Probe {
     ...(node === '' ? {} : { systemNode: { path: node, version: said('node_version') } }),
     stderr: report.stderr,
   };
+}
+
+/** Throws `state_unusable` where the agent's records would be gone with the user's session. */
+export function requireLastingPlace(probe: Probe): void {
+  if (probe.cleaned !== 'logout') return;
+  throw new RemoteError(
+    'state_unusable',
+    `${probe.base} on the machine is removed when its user logs out: records of execs would be lost`,
+    { hint: 'choose another place with --agent-home', facts: { base: probe.base } },
+  );
+}
+
+/** What to say of a place that is used all the same: the user chose it, or has a home there. */
+export function placeWarnings(probe: Probe): string[] {
+  if (probe.cleaned !== 'age') return [];
+  return [
+    `${probe.base} is in a folder that systems clean by age: records of execs can be lost; --agent-home`,
+  ];
 }
 
 /** Free space that the agent needs for its own records, beside what is uploaded. */

@@ -15,7 +15,7 @@ import { resolveHost } from '../ssh/resolve.ts';
 import type { HostTransport } from '../ssh/transport.ts';
 import { answersWithin, type TunnelKind } from '../ssh/tunnel.ts';
 import { runAgentCommand } from './agent-command.ts';
-import { type Probe, probeMachine, requireRoom } from './probe.ts';
+import { type Probe, placeWarnings, probeMachine, requireLastingPlace, requireRoom } from './probe.ts';
 import { chooseRuntime, type RuntimeSources, requireSystemNode } from './runtime.ts';
 import { type Note, Stages } from './stages.ts';
 import { entryBytes, isStored, type StoreEntries, type StoreEntry } from './store-entry.ts';
@@ -193,7 +193,7 @@ export async function up(context: UpContext): Promise<UpResult> {
       already_up: !uploaded && started.already,
       stages: stages.done,
       duration_ms: Math.round(clock.monotonic() - began),
-      warnings: [...started.warnings, ...warnings],
+      warnings: [...placeWarnings(probe), ...started.warnings, ...warnings],
     };
   } finally {
     await owned?.close();
@@ -240,6 +240,7 @@ async function look(transport: HostTransport, context: UpContext, note: Note): P
     ...(systemNode === undefined ? {} : { systemNode }),
   });
   note(`${probe.os} ${probe.arch} ${probe.libc}`.trim());
+  requireLastingPlace(probe);
   return probe;
 }
 

@@ -32,7 +32,8 @@ export class MachineLink {
   readonly machine: string;
   readonly #clock: Clock;
   readonly #waiters = new Set<Waiter>();
-  readonly #bornMs: number;
+  /** When it was last connected, or this controller began: on the monotonic clock, which nobody sets. */
+  #awaySince: number;
   #live: Live | undefined;
   /** Epoch ms of the last moment at which the machine was connected. */
   #lastSeenMs: number | undefined;
@@ -45,11 +46,11 @@ export class MachineLink {
   /** It was taken down: no connection comes until somebody brings it up. */
   #down = false;
 
-  /** `bornMs`: when this controller began to take connections, epoch ms. */
-  constructor(machine: string, clock: Clock, bornMs = clock.wall()) {
+  /** `bornMs`: when this controller began to take connections, on the monotonic clock. */
+  constructor(machine: string, clock: Clock, bornMs = clock.monotonic()) {
     this.machine = machine;
     this.#clock = clock;
-    this.#bornMs = bornMs;
+    this.#awaySince = bornMs;
   }
 
   get live(): Live | undefined {
@@ -106,6 +107,7 @@ export class MachineLink {
     for (const waiter of [...this.#waiters]) waiter.resolve(session);
     void session.closed.then(() => {
       this.#lastSeenMs = this.#clock.wall();
+      this.#awaySince = this.#clock.monotonic();
       if (this.#live === live) this.#live = undefined;
     });
   }
@@ -153,8 +155,7 @@ export class MachineLink {
   }
 
   #isReconnecting(): boolean {
-    const since = this.#lastSeenMs ?? this.#bornMs;
-    return this.#clock.wall() - since <= reconnectingMs;
+    return this.#clock.monotonic() - this.#awaySince <= reconnectingMs;
   }
 
   #duplicate(instance: string): RemoteError {

@@ -9,7 +9,7 @@ export class Links {
 
   constructor(clock: Clock) {
     this.#clock = clock;
-    this.#bornMs = clock.wall();
+    this.#bornMs = clock.monotonic();
   }
 
   /** The link of a registered machine, made when first asked for. */

@@ -37,14 +37,32 @@ async function reachOf(block: string, transport: Kind): Promise<Reach> {
 const order = ['resolve', 'connect', 'probe', 'upload', 'init', 'start', 'tunnel', 'dial_in', 'canary'];
 
 describe.each<Kind>(['ssh2', 'system'])('machine up over %s', (kind) => {
-  it('puts runtime and agent on a bare machine, and finds them there the next time', async () => {
+  it('refuses a place that is removed at logout, before anything is put there [row 44]', async () => {
+    const user = await lab.addUser();
+    await lab.authorize(user, [lab.key]);
+    const reach = await reachOf(lab.hostBlock('box', { user }), kind);
+    const controller = await upLab();
+    for (const agentHome of ['/run/user/1000/agent', '/var/run/agent']) {
+      await expect(up(controller.context(reach, { agentHome }))).rejects.toMatchObject({
+        code: 'state_unusable',
+        message: expect.stringContaining(agentHome),
+        details: { hint: expect.stringContaining('--agent-home') },
+      });
+    }
+    expect(controller.ended('done')).not.toContain('upload');
+  });
+
+  it('puts runtime and agent on a bare machine, and finds them there the next time [row 44]', async () => {
     const user = await lab.addUser();
     await lab.authorize(user, [lab.key]);
     const reach = await reachOf(lab.hostBlock('box', { user }), kind);
     const controller = await upLab();
     const first = await up(controller.context(reach));
     expect(controller.ended('done')).toEqual(order);
-    expect(first).toMatchObject({ connection: 'tunnel', already_up: false, warnings: [] });
+    // The homes of these tests are where systems clean by age.
+    const cleaned = expect.stringContaining(`${user.home}/.local/share/codex-remote-agent is in a folder`);
+    expect(first).toMatchObject({ connection: 'tunnel', already_up: false, warnings: [cleaned] });
+    expect((await stat(first.installed.base)).mode & 0o777).toBe(0o700);
     expect(first.stages.map((stage) => stage.name)).toEqual(order);
     expect(first.installed.base).toBe(`${user.home}/.local/share/codex-remote-agent`);
     expect(controller.heard.join('')).toContain('hello from the agent');
