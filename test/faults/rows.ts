@@ -42,7 +42,7 @@ export const rows: readonly Row[] = [
   {
     row: 6,
     fault: 'shim and job killed',
-    sees: '`lost`, `reason:shim_died` or `no_record`, `safe_to_retry:false`; after our own KILL `finished`, `reason:cancelled`, 137',
+    sees: '`lost`, `reason:shim_died` or `no_record`, `safe_to_retry:false`; with `cancel_requested:true` where a cancel ended the job',
   },
   {
     row: 7,
@@ -112,7 +112,7 @@ export const rows: readonly Row[] = [
     fault: 'directory missing, or removed during the run',
     sees: 'before: `failed_to_start`, 126; during: nothing',
   },
-  { row: 23, fault: '"Text file busy" for a script that was sent', sees: 'it runs', pending: true },
+  { row: 23, fault: '"Text file busy" for a script that was sent', sees: 'it runs' },
   {
     row: 24,
     fault: 'exit 300, exit -1, death by a signal',
@@ -126,7 +126,7 @@ export const rows: readonly Row[] = [
   {
     row: 26,
     fault: 'two agents on one state folder',
-    sees: 'the second ends with `already_running`; also after a kill -9 one only runs',
+    sees: 'the second ends and leaves the first alone; also after a kill -9 one only runs',
   },
   {
     row: 27,
@@ -137,7 +137,6 @@ export const rows: readonly Row[] = [
     row: 28,
     fault: 'job killed for want of memory',
     sees: '137; the agent is spared (jobs have `oom_score_adj` +500)',
-    pending: true,
   },
   {
     row: 29,
