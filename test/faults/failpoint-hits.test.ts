@@ -30,6 +30,9 @@ test('every failpoint is met by programs that do their work', { timeout: 240_000
     for (const { pid } of processes.sessionMembers(shim)) process.kill(pid, 'SIGKILL');
     await cli.run(['exec', 'wait', '--id', 'orphan']);
 
+    await lab.start('long', 'yes | head -c 8000000; exit 7', ['--log-limit', '1M']);
+    await cli.json(['exec', 'wait', '--id', 'long'], 7);
+
     await cli.json(['machine', 'set', '-m', 'local', '--queue', 'one=1']);
     await lab.start('first', 'echo ready; exec sleep 60', ['--queue', 'one']);
     await lab.ready('first');

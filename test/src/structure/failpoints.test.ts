@@ -28,6 +28,7 @@ test('a failpoint is called somewhere, and each has its other side', () => {
     .join('');
   expect(failpoints.filter((name) => !sources.includes(`'${name}'`))).toEqual([]);
   const names = new Set<string>(failpoints);
+  expect(names.size).toBe(failpoints.length);
   const before = failpoints.filter((name) => name.endsWith('.before'));
   expect(before.filter((name) => !names.has(name.replace(/before$/, 'after')))).toEqual([]);
 });
