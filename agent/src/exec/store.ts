@@ -206,8 +206,10 @@ export class ExecStore {
     const entry = this.#entries.get(id);
     const state = currentState(entry);
     if (tailBytes === 0) return { state };
+    const { folder } = entry;
+    const inodes = folder.journal()?.identity?.log_inodes;
     const [stdout, stderr] = (['stdout', 'stderr'] as const).map((name) =>
-      readTail(entry.folder.file(name), tailBytes, entry.folder.released.of(name)),
+      readTail(folder.file(name), tailBytes, folder.released.of(name), inodes?.[name]),
     );
     return { state, ...(stdout && { stdout_tail: stdout }), ...(stderr && { stderr_tail: stderr }) };
   }

@@ -50,6 +50,8 @@ export class ExecFolder {
   readonly path: string;
   #released: Released | undefined;
 
+  readonly #bytes = { stdout: 0, stderr: 0 };
+
   constructor(execs: string, id: string) {
     this.id = id;
     this.path = join(execs, id);
@@ -133,8 +135,10 @@ export class ExecFolder {
     return this.#read('shim') ?? '';
   }
 
+  /** Never less than what was seen before: a log that is removed or cut does not begin again. */
   bytes(stream: 'stdout' | 'stderr'): number {
-    return this.#stat(stream)?.size ?? 0;
+    this.#bytes[stream] = Math.max(this.#bytes[stream], this.#stat(stream)?.size ?? 0);
+    return this.#bytes[stream];
   }
 
   /** When the last output was written, in epoch milliseconds; undefined when there is none. */

@@ -2,11 +2,14 @@ import { closeSync, fstatSync, read, readSync } from 'node:fs';
 import type { StreamTail } from '@codex-remote/protocol/schema';
 import { openLog } from './log-file.ts';
 
-/** The last `bytes` of a file, none of them before `floor`; undefined when it cannot be read. */
-export function readTail(path: string, bytes: number, floor = 0): StreamTail | undefined {
+/**
+ * The last `bytes` of a log, none of them before `floor`; undefined when it cannot be read, or is not the file that was
+ * made for the exec (`inode`, where it is known).
+ */
+export function readTail(path: string, bytes: number, floor = 0, inode?: number): StreamTail | undefined {
   let fd: number;
   try {
-    fd = openLog(path);
+    fd = openLog(path, inode);
   } catch {
     return undefined;
   }

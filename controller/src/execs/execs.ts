@@ -174,7 +174,11 @@ export class Execs {
       }
     }
     const firstWaitMs = link.patience(resumeWaitMs);
-    const relayed = await relayLogs({ link, execId, select, firstWaitMs, resumeWaitMs, signal, write });
+    const relayed = await relayLogs({ link, execId, select, firstWaitMs, resumeWaitMs, signal, write }).catch(
+      (error: unknown) => {
+        throw RemoteError.from(error).with({ machine: machine.name, exec_id: execId });
+      },
+    );
     const view = relayed.ended
       ? viewOf(machine, link, { state: relayed.ended })
       : await this.get(execId, machine.name, 0, signal);
