@@ -9,7 +9,8 @@ child=
 trap '[ -z "$child" ] || kill "$child" 2>/dev/null; exit 0' TERM INT
 printf '%s\n' "$$" >"$home/.keeper-$$" && mv "$home/.keeper-$$" "$home/keeper" || exit 1
 appointed() { IFS= read -r named <"$home/keeper" && [ "$named" = "$$" ]; } 2>/dev/null
-if { : >&3; } 2>/dev/null; then ready=3; else ready=; fi
+# Not by `:`, for which a shell that cannot redirect it ends.
+if { true >&3; } 2>/dev/null; then ready=3; else ready=; fi
 pause=1
 while appointed; do
   began=$(date +%s)

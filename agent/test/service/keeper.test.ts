@@ -39,12 +39,13 @@ describe.each(Object.keys(shells) as (keyof typeof shells)[])('a keeper under %s
     rmSync(home, { recursive: true, force: true });
   });
 
-  function start(what: 'serve' | 'crash'): ChildProcess {
+  /** `pipe`: of a starter that waits; cron has none. */
+  function start(what: 'serve' | 'crash', pipe: 'pipe' | 'none' = 'pipe'): ChildProcess {
     writeFileSync(join(home, 'do'), what);
     const [program, ...args] = shells[shell];
     const child = spawn(program, [...args, keeper, join(home, 'node'), join(home, 'agent.mjs'), home], {
       detached: true,
-      stdio: ['ignore', 'ignore', 'ignore', 'pipe'],
+      stdio: ['ignore', 'ignore', 'ignore', ...(pipe === 'pipe' ? (['pipe'] as const) : [])],
     });
     children.push(child);
     return child;
@@ -54,8 +55,8 @@ describe.each(Object.keys(shells) as (keyof typeof shells)[])('a keeper under %s
   const starts = (): { pid: number; args: string }[] => {
     if (!existsSync(join(home, 'starts'))) return [];
     return readFileSync(join(home, 'starts'), 'utf8')
-      .trim()
       .split('\n')
+      .filter(Boolean)
       .map((line) => ({ pid: Number.parseInt(line, 10), args: line.replace(/^\d+ /, '') }));
   };
   const started = (count: number) => waitFor(`${count} starts`, () => starts().length >= count && starts());
@@ -76,6 +77,12 @@ describe.each(Object.keys(shells) as (keyof typeof shells)[])('a keeper under %s
     );
     expect(readFileSync(join(home, 'keeper'), 'utf8')).toBe(`${child.pid}\n`);
     await waitFor('the pipe to be closed by the agent', () => closed);
+  });
+
+  test('runs the agent without a pipe where nobody waits, as under cron', async () => {
+    start('serve', 'none');
+    const [first] = await started(1);
+    expect(first?.args).not.toContain('--ready-fd');
   });
 
   test('runs it again after a crash, without the pipe, and later each time', async () => {

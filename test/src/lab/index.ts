@@ -13,4 +13,5 @@ export { answering, KeyAgent, type KeyPair, type KeyType, makeKey } from './ssh-
 export { SshLab, type SshLabOptions } from './ssh-lab.ts';
 export { freePort, Sshd, type SshdOptions } from './sshd.ts';
 export { TcpProxy } from './tcp-proxy.ts';
+export { UserManager } from './user-manager.ts';
 export { waitFor } from './wait-for.ts';
