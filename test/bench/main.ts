@@ -2,9 +2,11 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { cpus, loadavg, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { wholeCommands } from './commands.ts';
+import { followerLatency, hugeLog } from './logs.ts';
 import { manyExecs, startsBesideFlood } from './many.ts';
 import { round } from './measure.ts';
 import { agentIdleMemory } from './memory.ts';
+import { restartWithManyEnded } from './restart.ts';
 import { logThroughput } from './throughput.ts';
 import { warmExec } from './warm.ts';
 
@@ -19,6 +21,9 @@ const suites: Readonly<Record<string, () => Promise<unknown>>> = {
   agent_idle_memory: agentIdleMemory,
   many_execs: manyExecs,
   starts_beside_flood: startsBesideFlood,
+  follower_latency: followerLatency,
+  huge_log: hugeLog,
+  restart_with_many_ended: restartWithManyEnded,
 };
 
 const asked = process.argv.slice(2);

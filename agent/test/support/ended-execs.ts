@@ -9,18 +9,21 @@ export interface EndedExecs {
   /** `<home>/execs`. */
   readonly execs: string;
   readonly count: number;
+  /** Ids are `<prefix>-<number>`. */
+  readonly prefix?: string;
   readonly acknowledged: boolean;
   /** Said of each, not written. */
   readonly stdoutBytes?: number;
 }
 
 /** Folders as an agent leaves them that ran `count` execs, `ended-0` the oldest. Returns their ends. */
-export function writeEndedExecs({ execs, count, acknowledged, stdoutBytes = 0 }: EndedExecs): ExecEnded[] {
+export function writeEndedExecs(options: EndedExecs): ExecEnded[] {
+  const { execs, count, prefix = 'ended', acknowledged, stdoutBytes = 0 } = options;
   mkdirSync(execs, { recursive: true, mode: 0o700 });
   const began = Date.now() - count;
   const bootId = new ProcessTable().bootId();
   return Array.from({ length: count }, (_, i) => {
-    const id = `ended-${i}`;
+    const id = `${prefix}-${i}`;
     const spec: StoredSpec = {
       version: 1,
       exec_id: id,
