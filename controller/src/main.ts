@@ -1,5 +1,11 @@
 import { parseArgs } from 'node:util';
-import { type ControllerPaths, controllerPaths, createLogger, RotatingFile } from '@codex-remote/platform';
+import {
+  type ControllerPaths,
+  closeInheritedDescriptors,
+  controllerPaths,
+  createLogger,
+  RotatingFile,
+} from '@codex-remote/platform';
 import { RemoteError } from '@codex-remote/protocol/wire';
 import { runController } from './daemon.ts';
 
@@ -27,6 +33,7 @@ function fail(error: unknown, paths: ControllerPaths): never {
 }
 
 process.umask(0o077);
+closeInheritedDescriptors();
 const paths = controllerPaths(process.env);
 const { values } = parseArgs({ options: { replaces: { type: 'string' } } });
 runController(paths, values.replaces).catch((error: unknown) => fail(error, paths));

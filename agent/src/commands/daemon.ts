@@ -1,6 +1,7 @@
 import { unlinkSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
+  closeInheritedDescriptors,
   createLogger,
   failpoint,
   type Lock,
@@ -16,7 +17,6 @@ import {
 import type { AgentService } from '@codex-remote/protocol/schema';
 import { RemoteError } from '@codex-remote/protocol/wire';
 import { Connector } from '../connect/connector.ts';
-import { closeInheritedDescriptors } from '../exec/descriptors.ts';
 import { ExecStore } from '../exec/store.ts';
 import { type AgentHome, readAgentConfig } from '../home.ts';
 import { createHandler } from '../serve/serve-session.ts';

@@ -1,8 +1,8 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, rmdirSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { inheritedDescriptors } from '@codex-remote/platform';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { inheritedDescriptors } from '../../src/exec/descriptors.ts';
 import { ShimLab, shells } from '../support/shim-lab.ts';
 import { waitFor } from '../support/wait-for.ts';
 

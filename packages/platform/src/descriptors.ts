@@ -17,8 +17,8 @@ export function inheritedDescriptors(): number[] {
 }
 
 /**
- * Closes what a careless parent left open, which Node itself does for the first sixteen only: it would reach every job and keep the parent's pipes and files alive. For the
- * agent's first moments, before it opens anything of its own.
+ * Closes what a careless parent left open, which Node itself does for the first sixteen only: it would reach every job and
+ * child, and keep the parent's pipes and files alive. For daemons: what they open themselves is closed on exec.
  */
 export function closeInheritedDescriptors(): void {
   for (const fd of inheritedDescriptors()) closeSync(fd);

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { expect, it } from 'vitest';
 
 it('closes what a parent left open, so that no job gets it [row 46]', () => {
-  const module = join(import.meta.dirname, '../../src/exec/descriptors.ts');
+  const module = join(import.meta.dirname, '../src/descriptors.ts');
   const script = `
     import { closeInheritedDescriptors, inheritedDescriptors } from ${JSON.stringify(module)};
     const before = inheritedDescriptors();
