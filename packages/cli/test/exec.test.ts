@@ -386,6 +386,7 @@ test('logs: tail, grep before tail, one stream, cursor, limits', async () => {
 });
 
 test('logs --follow gives what is there and what comes, then where it ended', async () => {
+  const go = join(controller.home, 'go');
   await run([
     'exec',
     'start',
@@ -393,10 +394,12 @@ test('logs --follow gives what is there and what comes, then where it ended', as
     '--id',
     'f',
     '--cmd',
-    'echo old1; echo old2; sleep 0.4; echo new; echo e >&2',
+    `echo old1; echo old2; until [ -e ${go} ]; do sleep 0.02; done; echo new; echo e >&2`,
   ]);
   await expect.poll(() => controller.jobs.get('f')?.output.stdout.byteLength).toBe(10);
-  const followed = await run(['exec', 'logs', 'f', '--follow', '--tail', '1']);
+  const followed = await run(['exec', 'logs', 'f', '--follow', '--tail', '1'], {
+    onChild: (child) => child.stdout?.once('data', () => writeFileSync(go, '')),
+  });
   expect([text(followed), text(followed, 'stderr'), followed.json.at(-1)]).toMatchObject([
     ['old2', 'new'],
     ['e'],
