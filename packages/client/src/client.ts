@@ -1,5 +1,6 @@
 import type {
   CancelReply,
+  Capability,
   ControllerStatus,
   ExecSpec,
   ExecView,
@@ -299,10 +300,17 @@ export class ControllerClient {
   }
 }
 
+/** Capabilities of the agent without which it would refuse the exec, or start what is to wait. */
+function needsOf({ queue, after, after_any, log_limit_bytes, log_limit_action }: ExecSpec): Capability[] {
+  const needs: Capability[] = [];
+  if (queue !== undefined || after || after_any) needs.push('queues');
+  if (log_limit_bytes !== undefined || log_limit_action !== undefined) needs.push('log_limit');
+  return needs;
+}
+
 function startRequest(start: StartRequest, follow: boolean) {
-  const { exec_id, queue, after, after_any } = start.spec;
-  // Of the agent: one that knows no queues must not be asked to run it at once.
-  const needs = queue === undefined && !after && !after_any ? undefined : 'queues';
+  const { exec_id } = start.spec;
+  const needs = needsOf(start.spec).join(',') || undefined;
   const path = `/v1/execs${query({ machine: start.machine, exec_id, follow: follow ? 1 : 0, connect_wait_ms: start.connectWaitMs, needs })}`;
   return { method: 'POST', path, headers: recordsHeaders, body: uploadOf(start) } as const;
 }

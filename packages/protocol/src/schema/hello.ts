@@ -45,9 +45,10 @@ const capabilities = z.array(z.string().regex(/^[a-z0-9._-]{1,32}$/)).max(32);
  * Optional parts of the protocol that this build knows. A request that needs one is not sent to an agent that has not
  * named it: `agent_outdated`.
  *
- *   queues   `queue`, `after` and `after_any` of an ExecSpec; `queues.get`, `queues.set`
+ *   queues      `queue`, `after` and `after_any` of an ExecSpec; `queues.get`, `queues.set`
+ *   log_limit   `log_limit_bytes` and `log_limit_action` of an ExecSpec
  */
-export const ownCapabilities = ['queues'] as const;
+export const ownCapabilities = ['queues', 'log_limit'] as const;
 export type Capability = (typeof ownCapabilities)[number];
 
 export const transportKind = z.enum(['unix', 'wss', 'ws']);
