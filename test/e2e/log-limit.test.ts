@@ -28,12 +28,9 @@ describe('an exec that writes more than --log-limit', () => {
     });
     const args = ['exec', 'logs', '--id', 'dropping', '--stream', 'stdout', '--from', '0'];
     const [gap, ...lines] = await cli.lines(args);
-    expect(gap).toMatchObject({
-      type: 'gap',
-      stream: 'stdout',
-      offset: 0,
-      missing: result.stdout_dropped_bytes,
-    });
+    expect(gap).toMatchObject({ type: 'gap', stream: 'stdout', offset: 0 });
+    // More can have gone since.
+    expect(gap?.missing).toBeGreaterThanOrEqual(Number(result.stdout_dropped_bytes));
     // The first line can have lost its beginning.
     const whole = lines.filter(({ line }) => String(line).length === lineBytes - 1);
     const first = Number(whole[0]?.line);
@@ -42,8 +39,8 @@ describe('an exec that writes more than --log-limit', () => {
     );
     expect(whole.every((line) => line.offset === Number(line.line) * lineBytes)).toBe(true);
     const raw = await cli.run([...args, '--raw']);
-    expect(raw.stdout.byteLength).toBe(count * lineBytes - Number(gap?.missing));
-    expect(raw.stderr).toContain(String(gap?.missing));
+    const missing = Number(/(\d+) bytes/.exec(raw.stderr)?.[1]);
+    expect(missing + raw.stdout.byteLength).toBe(count * lineBytes);
     await cli.json(['exec', 'cancel', '--id', 'dropping', '--grace', '0s']);
   });
 
