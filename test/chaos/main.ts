@@ -17,9 +17,10 @@ import { World } from './world.ts';
 
 /**
  * `npm run chaos -- --minutes N --seed S`: random jobs on three real machines while their parts are killed, stopped and cut
- * off; then everything that was answered is compared with what the jobs wrote down themselves. Needs root.
+ * off; then everything that was answered is compared with what the jobs wrote down themselves. Needs root. `--keep` leaves
+ * the histories of a run in which nothing was wrong, too.
  */
-const { minutes, seed } = wanted();
+const { minutes, seed, keep } = wanted();
 const replay = `npm run chaos -- --minutes ${minutes} --seed ${seed}`;
 const say = (text: string): void => void process.stdout.write(`chaos: ${text}\n`);
 
@@ -43,10 +44,10 @@ try {
   if (failed) {
     // A run that broke off has kept nothing yet.
     await keepState(world);
-    say(`histories, logs and state are kept in ${world.folder}`);
   }
+  if (failed || keep) say(`histories, logs and state are kept in ${world.folder}`);
   await world.close();
-  if (!failed) await rm(world.folder, { recursive: true, force: true });
+  if (!failed && !keep) await rm(world.folder, { recursive: true, force: true });
 }
 
 /** Whoever ends us gets the world removed all the same. */
@@ -57,10 +58,13 @@ function interrupted(): Promise<never> {
   });
 }
 
-function wanted(): { minutes: number; seed: number } {
-  const { values } = parseArgs({ options: { minutes: { type: 'string' }, seed: { type: 'string' } } });
+function wanted(): { minutes: number; seed: number; keep: boolean } {
+  const { values } = parseArgs({
+    options: { minutes: { type: 'string' }, seed: { type: 'string' }, keep: { type: 'boolean' } },
+  });
   const given = {
     minutes: Number(values.minutes ?? process.env.CR_CHAOS_MINUTES ?? 2),
+    keep: values.keep === true,
     seed: Number(values.seed ?? process.env.CR_CHAOS_SEED ?? randomInt(2 ** 31)),
   };
   if (!(given.minutes > 0) || !Number.isSafeInteger(given.seed))

@@ -73,8 +73,8 @@ export interface Plan {
 }
 
 /** Means: a story every so often, and a fault. */
-const storyEveryMs = 1_300;
-const faultEveryMs = 2_200;
+const storyEveryMs = 1_000;
+const faultEveryMs = 1_700;
 /** No story begins in the last part of a run: its steps are to meet faults. */
 const lastStoryMs = 4_000;
 
