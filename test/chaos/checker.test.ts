@@ -57,7 +57,11 @@ function evidence({ shape, notes, stdout, told, shimKilled, input }: World): Evi
   });
   return {
     story,
-    truth: parseTruth(notes ?? 'start a 100 5\nexit 3\n', Buffer.from(stdout ?? 'hi\n'), Buffer.alloc(0)),
+    truth: parseTruth(
+      notes ?? 'start 1.5 a 100 5\nexit 2.5 3\n',
+      Buffer.from(stdout ?? 'hi\n'),
+      Buffer.alloc(0),
+    ),
     printed,
     answers: printed.flatMap(({ answers }) => answers),
     shimKilled: shimKilled ?? false,
@@ -113,12 +117,12 @@ test('a history in which all is well breaks no rule', () => {
 
 // biome-ignore format: a history a line reads as the table that it is.
 const wrong: readonly (readonly [title: string, rule: string, world: World])[] = [
-  ['two starts of one id', 'starts_at_most_once', { notes: 'start a 1 1\nstart a 2 2\nexit 3\n', told: [] }],
+  ['two starts of one id', 'starts_at_most_once', { notes: 'start 1.5 a 1 1\nstart 1.5 a 2 2\nexit 2.5 3\n', told: [] }],
   ['stdin that arrived as something else', 'starts_at_most_once', { input: 'ho\n', told: [] }],
   ['an exit without a start', 'accepted_is_started', { notes: '', told: [result] }],
-  ['another exit code than the job wrote', 'exit_code_is_the_jobs_own', { notes: 'start a 100 5\nexit 4\n', told: [result] }],
-  ['success of a job that came to no end', 'exit_code_is_the_jobs_own', { notes: 'start a 100 5\n', told: [{ kind: 'result', printed: [{ ...finished, exit_code: 0 }] }] }],
-  ['a death by signal that nobody asked for', 'exit_code_is_the_jobs_own', { notes: 'start a 100 5\n', told: [{ kind: 'result', printed: [{ ...finished, exit_code: 137, reason: 'signaled' }] }] }],
+  ['another exit code than the job wrote', 'exit_code_is_the_jobs_own', { notes: 'start 1.5 a 100 5\nexit 2.5 4\n', told: [result] }],
+  ['success of a job that came to no end', 'exit_code_is_the_jobs_own', { notes: 'start 1.5 a 100 5\n', told: [{ kind: 'result', printed: [{ ...finished, exit_code: 0 }] }] }],
+  ['a death by signal that nobody asked for', 'exit_code_is_the_jobs_own', { notes: 'start 1.5 a 100 5\n', told: [{ kind: 'result', printed: [{ ...finished, exit_code: 137, reason: 'signaled' }] }] }],
   ['a cancel that nobody asked for', 'exit_code_is_the_jobs_own', { told: [{ kind: 'result', printed: [{ ...finished, reason: 'cancelled' }] }] }],
   ['a running exec with an exit code', 'exit_code_is_the_jobs_own', { told: [{ kind: 'result', printed: [{ ...running, exit_code: 0 }] }] }],
   ['lost, though the shim was left alone', 'lost_only_where_proof_is_gone', { told: [{ kind: 'result', printed: [lost] }] }],

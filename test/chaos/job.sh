@@ -1,19 +1,22 @@
 # One job of a chaos run: job.sh TRUTH ID VARIANT KIND COUNT CODE
 #
-# What it does is written down outside of every folder of ours, before it is done: a line `start VARIANT PID TICKS` in
-# TRUTH/ID, the bytes of its streams in TRUTH/ID.stdout and TRUTH/ID.stderr, and `exit CODE` before it exits.
+# What it does is written down outside of every folder of ours, before it is done: a line `start UPTIME VARIANT PID TICKS`
+# in TRUTH/ID, the bytes of its streams in TRUTH/ID.stdout and TRUTH/ID.stderr, and `exit UPTIME CODE` before it exits.
 truth=$1/$2 variant=$3 kind=$4 count=$5 code=$6
 
 # A shell says there what a signal did to a child of its own (`Terminated`): that is none of the job's output.
 exec 3>&2 2>/dev/null
 
-note() { printf '%s\n' "$*" >>"$truth"; }
+note() {
+  read -r uptime idle </proc/uptime
+  printf '%s\n' "$1 $uptime $2" >>"$truth"
+}
 say() {
   printf '%s\n' "$1" >>"$truth.stdout"
   printf '%s\n' "$1"
 }
 finish() {
-  note "exit $code"
+  note exit "$code"
   exit "$code"
 }
 
@@ -21,7 +24,7 @@ read -r stat </proc/self/stat
 # Field 22 is the start time; the name in brackets may hold blanks.
 set -- ${stat##*) }
 shift 19
-note "start $variant $$ $1"
+note start "$variant $$ $1"
 : >>"$truth.stdout"
 : >>"$truth.stderr"
 
@@ -74,7 +77,7 @@ background)
   ;;
 suicide)
   say farewell
-  note 'exit 137'
+  note exit 137
   kill -9 $$
   ;;
 echo)

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { checkAftermath, MemoryWatch } from './aftermath.ts';
+import { checkTurns, type Turn, turnOf } from './check-turns.ts';
 import { checkJob } from './checker.ts';
 import { Clients } from './clients.ts';
 import { Closing } from './closing.ts';
@@ -98,8 +99,12 @@ async function run({ stories, faults: timed, durationMs }: Plan): Promise<Violat
     const closing = new Closing(world, clients);
     const [aftermath] = await Promise.all([closing.run(stories), ...steps]);
     const violations = checkAftermath({ ...aftermath, peakRssBytes: memory.peaks });
-    for await (const evidence of gatherEvidence(history, stories, world.truth))
+    const turns: Turn[] = [];
+    for await (const evidence of gatherEvidence(history, stories, world.truth)) {
       violations.push(...checkJob(evidence));
+      turns.push(...turnOf(evidence));
+    }
+    violations.push(...checkTurns(turns));
     const mib = Object.entries(memory.peaks).map(
       ([name, bytes]) => `${name} ${Math.round(bytes / 2 ** 20)} MiB`,
     );

@@ -104,6 +104,7 @@ function startArgs(verb: 'run' | 'start', story: Story, variant: Variant, places
     '--id',
     id,
     ...(shape.timeoutMs === undefined ? [] : ['--timeout', `${shape.timeoutMs}ms`]),
+    ...(shape.queued ? ['--queue', 'turns'] : []),
     ...(shape.kind === 'echo' ? ['--stdin', inputPath(places, story)] : []),
     ...command(
       shape.way === 'script' && variant === 'b' ? 'cmd' : shape.way,

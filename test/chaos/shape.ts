@@ -7,6 +7,8 @@ export type Shape = {
   readonly code: number;
   /** The job is given up by `--timeout` after this. */
   readonly timeoutMs?: number;
+  /** It takes its turn: one of them runs at a time on its machine. */
+  readonly queued?: true;
 } & (
   | { readonly kind: 'quick' | 'sleep' | 'stubborn' | 'polite' | 'background' | 'suicide' | 'missing' }
   /** So many lines on both streams, one each 40 ms. */
@@ -18,6 +20,9 @@ export type Shape = {
 );
 
 export type ShapeKind = Shape['kind'];
+
+/** By itself and soon: nobody waits for long behind it. */
+const comesToAnEnd: ReadonlySet<ShapeKind> = new Set(['quick', 'ticks', 'text', 'echo', 'missing']);
 
 export function shapeOf(random: Random): Shape {
   const kind = random.weighted<ShapeKind>({
@@ -37,6 +42,7 @@ export function shapeOf(random: Random): Shape {
     way: random.weighted({ argv: 5, cmd: 4, script: 3 }),
     // 0 is what most jobs end with, and what a wrong answer would most likely say.
     code: random.chance(0.4) ? 0 : random.int(1, 123),
+    ...(comesToAnEnd.has(kind) && random.chance(0.3) && { queued: true as const }),
     ...(kind !== 'missing' && random.chance(0.08) && { timeoutMs: random.int(300, 6_000) }),
   };
   switch (kind) {
