@@ -1,7 +1,7 @@
 import type { MachineDownResult } from '@codex-remote/protocol/schema';
 import { down } from '../bootstrap/index.ts';
 import { notBroughtUp } from '../registry/not-brought-up.ts';
-import type { MachineRecord } from '../registry/registry.ts';
+import type { Installation, MachineRecord } from '../registry/registry.ts';
 import { type HostTransport, LocalTransport } from '../ssh/index.ts';
 import type { MachineWorld } from './machines.ts';
 import { connectSsh, sshTarget } from './ssh-access.ts';
@@ -17,34 +17,50 @@ export class MachineDown {
   }
 
   async run(purge: boolean): Promise<MachineDownResult> {
-    const { clock, links, registry, tunnels } = this.#world;
+    const { tunnels } = this.#world;
     const { name, installation } = this.#machine;
     if (!installation) throw notBroughtUp(name);
-    const standing = tunnels.get(name)?.transport;
-    const transport = standing ?? (await this.#connect(installation.connection === 'local'));
+    // Without an agent a tunnel leads nowhere; `machine up` opens the next. It ends first: a bridge would be opened anew
+    // when the agent ends, fail in the middle of a purge, and take the connection with it.
+    const standing = await tunnels.release(name);
     try {
-      const { stopped, running, queued, purged } = await down({
-        clock,
-        transport,
-        purge,
-        installed: {
-          node: installation.node,
-          agent: installation.bundle,
-          home: installation.home,
-          base: installation.base,
-        },
-      });
-      await registry.update(name, (record) => {
-        record.down_at = new Date(clock.wall()).toISOString();
-        if (purged) delete record.installation;
-      });
-      links.of(name).takenDown();
-      return { machine: name, stopped, running: [...running], queued: [...(queued ?? [])], purged };
-    } finally {
-      if (transport !== standing) await transport.close();
-      // Without an agent a tunnel leads nowhere; `machine up` opens the next.
-      await tunnels.close(name);
+      const transport = standing ?? (await this.#connect(installation.connection === 'local'));
+      try {
+        return await this.#down(installation, transport, purge);
+      } finally {
+        await transport.close();
+      }
+    } catch (error) {
+      // It may be up still.
+      await tunnels.reopen(this.#machine, installation);
+      throw error;
     }
+  }
+
+  async #down(
+    installation: Installation,
+    transport: HostTransport,
+    purge: boolean,
+  ): Promise<MachineDownResult> {
+    const { clock, links, registry } = this.#world;
+    const { name } = this.#machine;
+    const { stopped, running, queued, purged } = await down({
+      clock,
+      transport,
+      purge,
+      installed: {
+        node: installation.node,
+        agent: installation.bundle,
+        home: installation.home,
+        base: installation.base,
+      },
+    });
+    await registry.update(name, (record) => {
+      record.down_at = new Date(clock.wall()).toISOString();
+      if (purged) delete record.installation;
+    });
+    links.of(name).takenDown();
+    return { machine: name, stopped, running: [...running], queued: [...(queued ?? [])], purged };
   }
 
   #connect(local: boolean): Promise<HostTransport> {

@@ -175,10 +175,7 @@ export class Machines {
     for (const machine of this.#world.registry.list()) {
       const { installation } = machine;
       if (machine.down_at !== undefined) this.#world.links.of(machine.name).takenDown();
-      else if (installation && installation.connection !== 'local')
-        void this.#world.tunnels.open(machine, installation, {
-          bridgeOnly: installation.connection === 'bridge',
-        });
+      else if (installation) void this.#world.tunnels.reopen(machine, installation);
     }
   }
 

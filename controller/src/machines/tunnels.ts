@@ -53,6 +53,19 @@ export class Tunnels {
     return tunnel;
   }
 
+  /** Opens the way again to a machine that was brought up by SSH, in the way in which it was. */
+  async reopen(machine: MachineRecord, installation: Installation): Promise<void> {
+    if (installation.connection === 'local') return;
+    await this.open(machine, installation, { bridgeOnly: installation.connection === 'bridge' });
+  }
+
+  /** Ends the machine's tunnel and hands over its SSH connection, where it has one: the caller closes it. */
+  async release(machine: string): Promise<HostTransport | undefined> {
+    const tunnel = this.#tunnels.get(machine);
+    this.#tunnels.delete(machine);
+    return tunnel?.release();
+  }
+
   async close(machine: string): Promise<void> {
     const tunnel = this.#tunnels.get(machine);
     this.#tunnels.delete(machine);

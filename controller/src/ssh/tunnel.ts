@@ -77,6 +77,8 @@ export class Tunnel {
   #wake = new AbortController();
   #state: TunnelState = { status: 'connecting' };
   #transport: HostTransport | undefined;
+  /** Somebody else's by now. */
+  #released: HostTransport | undefined;
 
   constructor(options: TunnelOptions) {
     this.#options = options;
@@ -88,7 +90,7 @@ export class Tunnel {
     return this.#state;
   }
 
-  /** The live SSH connection, for checks and `machine down`. The tunnel owns it. */
+  /** The live SSH connection, for checks. The tunnel owns it. */
   get transport(): HostTransport | undefined {
     return this.#transport;
   }
@@ -132,6 +134,14 @@ export class Tunnel {
     await this.#done;
   }
 
+  /** As `close`, but the live SSH connection stays, and is the caller's to use and close. Undefined where there is none. */
+  async release(): Promise<HostTransport | undefined> {
+    const released = this.#transport;
+    this.#released = released;
+    await this.close();
+    return released;
+  }
+
   async #run(): Promise<void> {
     const { signal } = this.#end;
     let initial = this.#options.initial;
@@ -146,7 +156,7 @@ export class Tunnel {
       } catch (thrown) {
         error = RemoteError.from(thrown);
       }
-      await this.#transport?.close();
+      if (this.#transport !== this.#released) await this.#transport?.close();
       this.#transport = undefined;
       if (signal.aborted) break;
       if (fatal.has(error.code)) return this.#become({ status: 'stopped', error });

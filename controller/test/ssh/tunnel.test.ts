@@ -105,6 +105,18 @@ describe.each<Kind>(['ssh2', 'system'])('a tunnel over %s', (kind) => {
       .not.toMatch(/^\d+$/);
   });
 
+  it('is released: no bridge follows the one that ended, and the connection goes on for who has it', async () => {
+    const server = await lab.startServer({ config: ['DisableForwarding yes'] });
+    const { tunnel } = await start(server);
+    await tunnel.opened();
+    const transport = await tunnel.release();
+    if (transport === undefined) throw new Error('nothing was released');
+    sides.push(transport);
+    expect(tunnel.state).toEqual({ status: 'stopped' });
+    const bridges = "pgrep -u $(id -u) -f '[b]ridge.py' >/dev/null && echo some || echo none";
+    await expect.poll(async () => (await output(transport, bridges)).stdout).toContain('none');
+  });
+
   it('comes back by itself after the connection broke, with a new socket', async () => {
     const server = await lab.startServer();
     const { tunnel, states } = await start(server);
