@@ -117,9 +117,8 @@ describe('a machine whose processes are killed and stopped', () => {
     expect(table.stat(pid)?.state).toMatch(/[RSD]/);
     process.kill(pid, 'SIGKILL');
     const answers = await Promise.all([agent('start'), agent('start'), agent('start')]);
-    expect(new Set(answers.flatMap((answer) => (answer?.ok ? [answer.pid] : [])))).toEqual(
-      new Set([await agentPid()]),
-    );
+    // One that began before another served can have taken over from it: the last one stays.
+    expect(answers.flatMap((answer) => (answer?.ok ? [answer.pid] : []))).toContain(await agentPid());
     const daemons = table.all().filter((stat) => cmdline(stat.pid).includes(`daemon --home ${home}`));
     expect(daemons.map((stat) => stat.pid)).toEqual([await agentPid()]);
   });

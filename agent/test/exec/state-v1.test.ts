@@ -1,4 +1,4 @@
-import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ProcessTable } from '@codex-remote/platform';
@@ -14,11 +14,21 @@ describe('the home of an agent of 0.1.0', () => {
   beforeEach(() => {
     home = join(mkdtempSync(join(tmpdir(), 'v1-')), 'home');
     cpSync(fixture, home, { recursive: true });
+    for (const id of readdirSync(join(home, 'execs'))) ownLogs(join(home, 'execs', id));
   });
   afterEach(() => {
     store?.close();
     rmSync(join(home, '..'), { recursive: true, force: true });
   });
+
+  /** The journal names the inodes of the logs, and those of the copies are others. */
+  function ownLogs(folder: string): void {
+    const journal = join(folder, 'journal');
+    const inode = (name: string) => statSync(join(folder, name)).ino;
+    const inodes = JSON.stringify({ stdout: inode('stdout'), stderr: inode('stderr') });
+    const text = readFileSync(journal, 'utf8');
+    writeFileSync(journal, text.replace(/"log_inodes":\{[^}]*\}/, `"log_inodes":${inodes}`));
+  }
 
   const open = (table = new ProcessTable()): ExecStore => {
     const { host_id } = readAgentConfig(agentHome(home));
