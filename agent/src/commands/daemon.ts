@@ -91,7 +91,7 @@ export async function runDaemon(home: AgentHome, options: DaemonOptions): Promis
     { version: agentVersion, running: store.runningIds().length, queued: store.queuedIds().length },
     'agent started',
   );
-  options.ready.close();
+  options.ready.serves();
   closeInheritedDescriptors();
 
   const running = connector.run();

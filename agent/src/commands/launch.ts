@@ -3,11 +3,12 @@ import { closeSync, openSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { failpoint, withoutJobMarks } from '@codex-remote/platform';
+import { failpoint, ProcessTable, withoutJobMarks } from '@codex-remote/platform';
 import { RemoteError } from '@codex-remote/protocol/wire';
 import type { AgentHome } from '../home.ts';
 import { type DaemonState, runningDaemon } from './daemon-state.ts';
 import { appointedKeeper, appointKeeper } from './keeper.ts';
+import { readyWord } from './ready-pipe.ts';
 
 /** From spawn to serving; reading ten thousand exec folders is the slow part. */
 const readyMs = 20_000;
@@ -57,15 +58,26 @@ export function launchDetached({ home, bundle, kept, handOver }: Launch): Promis
       child.unref();
     };
     child.once('error', (error) => fail(error.message));
-    ready.once('data', () => handOver().catch((error: unknown) => fail(RemoteError.from(error).message)));
-    // The daemon closes the pipe once it serves; it exits before only when it failed or another keeps the home.
+    let serves = false;
+    ready.setEncoding('latin1').on('data', (words: string) => {
+      serves ||= words.includes(readyWord.serves);
+      if (words.includes(readyWord.standsBy))
+        handOver().catch((error: unknown) => fail(RemoteError.from(error).message));
+    });
+    // It closes the pipe without having served only when it failed, or when another keeps the home.
     ready.once('close', () => {
       const state = runningDaemon(home);
-      if (state?.bundle !== bundle) return fail('it ended at once');
+      if (state?.bundle !== bundle || (!serves && isOf(child, state))) return fail('it ended at once');
       settle();
       resolve(state);
     });
   });
+}
+
+/** The daemon that `child` is, or keeps. */
+function isOf({ pid }: ChildProcess, daemon: DaemonState): boolean {
+  const stat = new ProcessTable().stat(daemon.pid);
+  return stat === undefined || daemon.pid === pid || stat.parent === pid;
 }
 
 /** After a service manager was told to start it. `failed`: the manager says that it will not. Throws `agent_start_failed`. */
