@@ -9,6 +9,8 @@ export interface StreamSelection {
   readonly tailBytes?: number;
   readonly sinceMs?: number;
   readonly untilMs?: number;
+  /** What is written from now on belongs to it as well. */
+  readonly grows?: boolean;
 }
 
 export interface LogRange {
@@ -40,7 +42,8 @@ export async function rangeOf(log: RangedLog, select: StreamSelection): Promise<
     const offset = offsetAtTime(folder, stream, epochMs);
     return offset < floor ? offset : lineStart(fd, offset, floor);
   };
-  const end = untilMs !== undefined && untilMs <= mtimeMs ? await placeOf(untilMs) : Number.POSITIVE_INFINITY;
+  const open = select.grows ? Number.POSITIVE_INFINITY : size;
+  const end = untilMs !== undefined && untilMs <= mtimeMs ? await placeOf(untilMs) : open;
   const first = sinceMs === undefined ? 0 : sinceMs > mtimeMs ? size : await placeOf(sinceMs);
   const last = Math.min(size, end);
   let from = select.from ?? 0;

@@ -30,7 +30,7 @@ const pollMs = 1_000;
 /**
  * Sends what was selected: first where each stream begins, then data, time and gap records in offset order per stream, the
  * streams taking turns, and last the event `{ended}`: the verdict, or null when the exec still runs or a limit cut. Memory does not depend on the logs: the
- * sink's back-pressure stops the reading. Throws `log_gone`, `log_type`, and what the sink rejects with.
+ * sink's back-pressure stops the reading. Without `follow` it is what was there when the reading began. Throws `log_gone`, `log_type`, and what the sink rejects with.
  */
 export async function readLogs(options: ReadLogsOptions): Promise<void> {
   const { source, select, sink, gone } = options;
@@ -39,20 +39,20 @@ export async function readLogs(options: ReadLogsOptions): Promise<void> {
     if (!select.follow) return await sendNothing(select, sink);
     if (await Promise.race([source.left, gone.then(() => true)])) return;
   }
+  // Before the sizes are taken: what an exec wrote before its end is read after it.
+  let state = source.state();
   const readers = await openReaders(source.folder, select);
   const wake = new Wake(options);
   try {
     await sink.write(Buffer.concat(readers.map((reader) => reader.beginning())));
     let budget = select.max_bytes ?? Number.POSITIVE_INFINITY;
     for (;;) {
-      // Before the reading: what an exec wrote before its end is read after it.
-      const state = source.state();
       budget = await sendAll(readers, sink, budget);
       if (isEnded(state) && budget > 0) return await sendEnd(sink, state);
       if (budget <= 0 || !select.follow) return await sendEnd(sink, null);
       // Not read to the end: someone wrote meanwhile.
-      if (readers.some((reader) => reader.hasMore)) continue;
-      if (!(await wake.next())) return;
+      if (!readers.some((reader) => reader.hasMore) && !(await wake.next())) return;
+      state = source.state();
     }
   } finally {
     wake.close();
@@ -99,6 +99,7 @@ async function openReaders(folder: ExecFolder, select: LogSelection): Promise<St
         ...(select.tail_bytes !== undefined && { tailBytes: select.tail_bytes }),
         ...(select.since_ms !== undefined && { sinceMs: select.since_ms }),
         ...(select.until_ms !== undefined && { untilMs: select.until_ms }),
+        ...(select.follow && { grows: true }),
       };
       readers.push(await StreamReader.open(folder, name, selection, inodes?.[name]));
     }

@@ -96,7 +96,7 @@ export class StreamReader {
       if (this.#released > this.#position) continue;
       const start = this.#position;
       this.#position += read;
-      const times = this.#timesUpTo(this.#position, this.#position === size ? mtimeMs : undefined);
+      const times = this.#timesUpTo(this.#position, this.#position === end ? mtimeMs : undefined);
       if (times) await sink.write(times);
       await this.#sendFrames(sink, frames, start, read);
       return read;

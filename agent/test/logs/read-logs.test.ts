@@ -106,6 +106,20 @@ describe('which bytes', () => {
     });
   });
 
+  it('is what was there when the reading began, unless it follows', async () => {
+    const sink = new Collected();
+    const gate = Promise.withResolvers<void>();
+    sink.gate = gate.promise;
+    const { done } = read({ tail_lines: 1 }, sink);
+    await waitFor('the first write', () => sink.writes > 0);
+    appendFileSync(folder.file('stdout'), '\nfive\nsix\n');
+    finish();
+    gate.resolve();
+    await done;
+    expect(sink.text()).toBe('four');
+    expect(sink.records.at(-1)).toEqual({ kind: 'event', value: { ended: null } });
+  });
+
   it('tells first where each stream begins', async () => {
     const sink = await readAll({ streams: ['stderr', 'stdout'], tail_bytes: 4 });
     const begins = sink.records

@@ -182,7 +182,9 @@ export class Execs {
     const view = relayed.ended
       ? viewOf(machine, link, { state: relayed.ended })
       : await this.get(execId, machine.name, 0, signal);
-    return { complete: relayed.complete, view };
+    // It ended after what was read: there may be more by now.
+    const endedSince = !relayed.ended && isEnded(view.state);
+    return { complete: relayed.complete && !endedSince, view };
   }
 
   /** The first event of a watch: the exec as it is now. */

@@ -1,4 +1,5 @@
 import { setImmediate as turn } from 'node:timers/promises';
+import { encodeRecord } from '@codex-remote/protocol/wire';
 import { afterEach, describe, expect, test } from 'vitest';
 import { RequestBody } from '../../src/execs/request-body.ts';
 import { execsWorld, finished, running, unknownExec } from './machine-stand-in.ts';
@@ -216,6 +217,23 @@ describe('a machine that was taken down', () => {
     expect(logs.view.as_of).toBeDefined();
     expect(performance.now() - began).toBeLessThan(1_000);
   });
+});
+
+test('logs of an exec that ended after they were read may not be all', async () => {
+  const world = worldOf('box');
+  await world.history.record('box', [{ state: running('e') }]);
+  let state: unknown = running('e');
+  world.connect('box', async (channel, verb) => {
+    if (verb === 'exec.get') return { state };
+    await channel.write(encodeRecord({ kind: 'event', value: { ended: null } }));
+    channel.end();
+    return undefined;
+  });
+  const read = () =>
+    world.execs.logs('e', undefined, { streams: ['stdout'], follow: false }, async () => {}, never);
+  expect(await read()).toMatchObject({ complete: true, view: { state: { status: 'running' } } });
+  state = finished('e');
+  expect(await read()).toMatchObject({ complete: false, view: { state: { status: 'finished' } } });
 });
 
 describe('get', () => {

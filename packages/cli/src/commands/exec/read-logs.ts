@@ -52,7 +52,7 @@ export async function readLogs(context: Context, request: LogsRequest): Promise<
   let live = past;
   try {
     let end = await reader.past(signal, past);
-    const followed = request.follow && end.complete && !isOver(end.view);
+    const followed = request.follow && !reader.cutByLimit && goesOn(end);
     if (tail !== undefined) {
       await past.end(!isOver(end.view) && !followed);
       live = liveOutput(output, options);
@@ -67,6 +67,11 @@ export async function readLogs(context: Context, request: LogsRequest): Promise<
   } finally {
     watchdog?.close();
   }
+}
+
+/** There is more to come, or there was more by the time the end was known. */
+function goesOn({ complete, view }: LogsEnd): boolean {
+  return !isOver(view) || (!complete && view.machine_connected);
 }
 
 function isOver({ state }: ExecView): boolean {
@@ -95,7 +100,7 @@ async function ended(
     ? `${as_of}${complete ? '' : ', not all of it'}`
     : complete
       ? ''
-      : `cut by a limit; next: codex-remote exec logs --id ${view.state.exec_id} --cursor ${value.next_cursor}`;
+      : `there is more; next: codex-remote exec logs --id ${view.state.exec_id} --cursor ${value.next_cursor}`;
   return { ...(says && output.mode !== 'raw' ? { value } : {}), exit: 0, human: () => cut };
 }
 
@@ -135,6 +140,11 @@ class LogsReader {
 
   get execId(): string {
     return this.#view?.state.exec_id ?? this.#request.address.id;
+  }
+
+  get cutByLimit(): boolean {
+    const { maxBytes, grep } = this.#request;
+    return grep === undefined && maxBytes !== undefined && this.#bytes >= maxBytes;
   }
 
   cursor(id: string): string {
