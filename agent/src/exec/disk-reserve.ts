@@ -3,7 +3,10 @@ import { RemoteError } from '@codex-remote/protocol/wire';
 
 export const defaultDiskReserveBytes = 64 * 1024 * 1024;
 
-/** Disk that new execs leave free, so that those that run can still write. */
+/** What logs beyond their limit leave free where nothing of them can be given back: more than new execs ask for. */
+export const defaultLogReserveBytes = 256 * 1024 * 1024;
+
+/** Disk that is left free by new execs, so that those that run can still write, or by logs that have no end. */
 export class DiskReserve {
   readonly #path: string;
   readonly #bytes: number;
@@ -14,11 +17,17 @@ export class DiskReserve {
     this.#bytes = bytes;
   }
 
+  /** Bytes of it that are not free; negative: so many more are. */
+  missing(): number {
+    const stat = statfsSync(this.#path);
+    return this.#bytes - stat.bavail * stat.bsize;
+  }
+
   /** Throws `disk_low`. */
   check(): void {
-    const stat = statfsSync(this.#path);
-    const free = stat.bavail * stat.bsize;
-    if (free >= this.#bytes) return;
+    const missing = this.missing();
+    if (missing <= 0) return;
+    const free = this.#bytes - missing;
     throw new RemoteError('disk_low', `the machine has ${free} bytes free under ${this.#path}`, {
       hint: `free at least ${this.#bytes} bytes there; running execs are kept`,
       sent: 'no',

@@ -1,6 +1,6 @@
 import type { Clock, Timer } from '@codex-remote/protocol/wire';
 import type { HolePuncher } from '../logs/hole-puncher.ts';
-import { type KeptLogs, LogKeeper } from '../logs/log-keeper.ts';
+import { type KeptLogs, LogKeeper, type LogReserve } from '../logs/log-keeper.ts';
 import { isDrained } from './judge.ts';
 
 /** After something was written to a log: many writes are one look. */
@@ -22,6 +22,8 @@ interface Kept {
 /** Tells that an exec's logs have grown, or that it has ended. */
 export interface LogLimitWatch {
   touch(): void;
+  /** What is left in its pipes does not wait for room. */
+  exited(): void;
   end(): void;
 }
 
@@ -29,19 +31,21 @@ export interface LogLimitWatch {
 export class LogLimits {
   readonly #clock: Clock;
   readonly #puncher: HolePuncher;
+  readonly #reserve: LogReserve;
   readonly #kept = new Set<Kept>();
   #touch: Timer | undefined;
   #poll: Timer | undefined;
   #closed = false;
 
-  constructor(clock: Clock, puncher: HolePuncher) {
+  constructor(clock: Clock, puncher: HolePuncher, reserve: LogReserve) {
     this.#clock = clock;
     this.#puncher = puncher;
+    this.#reserve = reserve;
   }
 
   keep(logs: KeptLogs): LogLimitWatch {
     const kept: Kept = {
-      keeper: new LogKeeper(logs, this.#puncher),
+      keeper: new LogKeeper(logs, this.#puncher, this.#reserve),
       logs,
       ended: false,
       last: false,
@@ -54,8 +58,10 @@ export class LogLimits {
         kept.touched = true;
         this.#touch ??= this.#closed ? undefined : this.#clock.setTimer(touchMs, () => this.#lookAtTouched());
       },
+      exited: () => kept.keeper.exited(),
       end: () => {
         kept.ended = true;
+        kept.keeper.exited();
         void kept.keeper.look();
       },
     };

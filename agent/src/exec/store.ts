@@ -21,13 +21,14 @@ import { type Clock, RemoteError } from '@codex-remote/protocol/wire';
 import { currentUser, type LoginEnvironment, type User } from '../environment/login-environment.ts';
 import { EnvironmentSource } from '../environment/source.ts';
 import { HolePuncher } from '../logs/hole-puncher.ts';
+import type { LogReserve } from '../logs/log-keeper.ts';
 import type { LogSource } from '../logs/read-logs.ts';
 import { readTail } from '../logs/tail.ts';
 import { Acceptance, type StartRequest, type StartResult } from './acceptance.ts';
 import { adoptAll } from './adoption.ts';
 import { Backlog } from './backlog.ts';
 import { digestKey } from './digest.ts';
-import { DiskReserve, defaultDiskReserveBytes } from './disk-reserve.ts';
+import { DiskReserve, defaultDiskReserveBytes, defaultLogReserveBytes } from './disk-reserve.ts';
 import { currentState, Entries, type Entry } from './entries.ts';
 import { Gate } from './gate.ts';
 import { Launcher } from './launcher.ts';
@@ -61,6 +62,8 @@ export interface ExecStoreOptions {
   readonly retention?: RetentionLimits;
   /** Starts are refused with `disk_low` when less is free. */
   readonly diskReserveBytes?: number;
+  /** Logs whose limit cannot be kept wait when less is free. */
+  readonly logReserve?: LogReserve;
   /** Shims that wait for a job. */
   readonly spares?: number;
   /** Hears of what is damaged or cannot be read. */
@@ -135,7 +138,8 @@ export class ExecStore {
     this.#supply = new ShimSupply(factory, this.environment, options.spares ?? defaultSpares, clock);
     this.#entries = new Entries(this.#tombstones, this.#staging);
     const puncher = new HolePuncher(options.puncher ?? findTool('fallocate'), this.#staging);
-    this.#logLimits = new LogLimits(clock, puncher);
+    const logReserve = options.logReserve ?? new DiskReserve(home, defaultLogReserveBytes);
+    this.#logLimits = new LogLimits(clock, puncher, logReserve);
     this.#watches = new Watches(machine, this.#entries, this.#logLimits);
     this.#retainer = new Retainer(
       this.#entries,

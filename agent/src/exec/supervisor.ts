@@ -36,6 +36,8 @@ export interface SupervisorContext extends Machine {
   readonly changed: (state: ExecState) => void;
   /** Something was written to a log. */
   readonly output: (stream: 'stdout' | 'stderr') => void;
+  /** The command has ended, its pumps have not. */
+  readonly exited: () => void;
 }
 
 /** A cancel at work. */
@@ -145,7 +147,10 @@ export class Supervisor {
     if (folder.record?.exitCode !== undefined) {
       const { clock, table } = this.#context;
       this.#exitSeen ??= { monotonic: clock.monotonic(), wall: clock.wall(), uptime: table.uptimeMs() };
-      if (!isDrained(folder)) this.#lookAfterLinger();
+      if (!isDrained(folder)) {
+        this.#context.exited();
+        this.#lookAfterLinger();
+      }
     }
     const state = this.#judge(folder);
     if (state) this.#enter(state);

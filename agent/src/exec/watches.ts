@@ -4,6 +4,7 @@ import { defaultLogLimitBytes } from '@codex-remote/protocol/wire';
 import type { ExecFolder } from '../folder/folder.ts';
 import type { StoredIdentity, StoredSpec } from '../folder/stored.ts';
 import type { KeptLogs } from '../logs/log-keeper.ts';
+import { Pumps } from '../logs/pumps.ts';
 import { TimeSampler } from '../logs/time-sampler.ts';
 import type { Entries } from './entries.ts';
 import type { LogLimits, LogLimitWatch } from './log-limits.ts';
@@ -41,6 +42,7 @@ export class Watches {
         sampler.touch(stream);
         limit?.touch();
       },
+      exited: () => limit?.exited(),
     });
     this.#entries.add({ folder, state: supervisor.state, supervisor, acknowledged: false });
     this.#entries.changed(supervisor.state);
@@ -50,9 +52,10 @@ export class Watches {
     this.#poll();
     const { spec, identity } = found.journal;
     limit = this.#logLimits.keep({
-      ...keptLogs(folder, spec, identity),
+      ...this.#keptLogs(folder, spec, identity),
       exceeded: () => supervisor.logLimitMet(),
       unlimited: () => supervisor.warn('log_limit_off'),
+      held: () => supervisor.warn('log_held'),
     });
     supervisor.start();
     void supervisor.settled().then(() => this.#supervisors.delete(supervisor));
@@ -68,7 +71,14 @@ export class Watches {
     const { spec, identity } = folder.journal() ?? {};
     if (!spec) return;
     const nobody = (): void => undefined;
-    this.#logLimits.keep({ ...keptLogs(folder, spec, identity), exceeded: nobody, unlimited: nobody }).end();
+    this.#logLimits
+      .keep({
+        ...this.#keptLogs(folder, spec, identity),
+        exceeded: nobody,
+        unlimited: nobody,
+        held: nobody,
+      })
+      .end();
   }
 
   /** The execs go on. Idempotent. */
@@ -87,19 +97,21 @@ export class Watches {
       this.#poll();
     });
   }
-}
 
-function keptLogs(
-  folder: ExecFolder,
-  spec: StoredSpec,
-  identity: StoredIdentity | undefined,
-): Pick<KeptLogs, 'folder' | 'inodes' | 'limit'> {
-  return {
-    folder,
-    inodes: identity?.log_inodes,
-    limit: {
-      bytes: spec.log_limit_bytes ?? defaultLogLimitBytes,
-      action: spec.log_limit_action ?? 'drop-oldest',
-    },
-  };
+  #keptLogs(
+    folder: ExecFolder,
+    spec: StoredSpec,
+    identity: StoredIdentity | undefined,
+  ): Pick<KeptLogs, 'folder' | 'inodes' | 'limit' | 'pumps'> {
+    const { table, kill } = this.#machine;
+    return {
+      folder,
+      inodes: identity?.log_inodes,
+      limit: {
+        bytes: spec.log_limit_bytes ?? defaultLogLimitBytes,
+        action: spec.log_limit_action ?? 'drop-oldest',
+      },
+      pumps: identity && new Pumps({ shim: identity.shim, table, kill }),
+    };
+  }
 }

@@ -175,4 +175,66 @@ describe('a log beyond its limit', () => {
     lab.reopen();
     expect(lab.store.get(id).warnings).toEqual(['log_limit_off']);
   });
+
+  describe('where nothing can be given back and the disk is low', () => {
+    let missing = 0;
+    const low = () => {
+      missing = 1;
+      return { puncher: '/bin/false', logReserve: { missing: () => missing } };
+    };
+    const size = 2_000_000;
+    const steadily = `for i in 0 1 2 3; do ${part('$i')}; sleep 0.2; done; exec sleep 60`;
+
+    /** It has stopped growing although there is more. */
+    const stands = async (id: string): Promise<number> => {
+      await waitFor('the warning', () => lab.store.get(id).warnings?.includes('log_held') === true);
+      let last = -1;
+      return await waitFor('the log to stand', async () => {
+        const before = last;
+        last = lab.store.get(id).stdout_bytes;
+        await new Promise((resolve) => setTimeout(resolve, 500));
+        return before === last && last < size && last;
+      });
+    };
+    const all = (id: string) => waitFor('all of it', () => lab.store.get(id).stdout_bytes === size, 15_000);
+    const pumps = (id: string) =>
+      lab.table.sessionMembers(lab.store.logSource(id).folder.journal()?.identity?.shim.pid ?? -1);
+
+    it('the job waits for room, and nothing of its output is lost', async () => {
+      lab = new StoreLab(low());
+      const { state } = await lab.start(steadily, { log_limit_bytes: limit });
+      const at = await stands(state.exec_id);
+      expect(at).toBeLessThan(size);
+      missing = -100_000_000;
+      await all(state.exec_id);
+      expect(expectExact(await read(state.exec_id), size)).toBe(0);
+    });
+
+    it('it goes on when its agent ends in order, and when the next finds that an agent was killed', async () => {
+      lab = new StoreLab(low());
+      const { state } = await lab.start(steadily, { log_limit_bytes: limit });
+      await stands(state.exec_id);
+      const stopped = () => pumps(state.exec_id).filter((stat) => stat.state === 'T');
+      expect(stopped().length).toBeGreaterThan(0);
+      const held = stopped();
+      lab.store.close();
+      await waitFor('the pumps to go on', () => stopped().length === 0);
+      for (const { pid } of held) process.kill(pid, 'SIGSTOP');
+      missing = -100_000_000;
+      lab.reopen();
+      await all(state.exec_id);
+      expect(expectExact(await read(state.exec_id), size)).toBe(0);
+    });
+
+    it('what is in the pipe when the job ends does not wait', async () => {
+      lab = new StoreLab(low());
+      const { state } = await lab.start(steadily, { log_limit_bytes: limit });
+      await stands(state.exec_id);
+      await lab.store.cancel(state.exec_id, 'KILL', 0);
+      const ended = await lab.store.ended(state.exec_id);
+      expect(ended).toMatchObject({ reason: 'cancelled' });
+      await waitFor('the pumps to end', () => lab.store.get(state.exec_id).writers_remaining !== true);
+      expectExact(await read(state.exec_id), lab.store.get(state.exec_id).stdout_bytes);
+    });
+  });
 });

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
 import { hostname, uptime } from 'node:os';
 import { join } from 'node:path';
 import { RemoteError } from '@codex-remote/protocol/wire';
@@ -100,6 +100,16 @@ export class ProcessTable {
   directory(pid: number): string | undefined {
     try {
       return readlinkSync(join(this.#root, `${pid}/cwd`));
+    } catch (error) {
+      if (isAbsent(error)) return undefined;
+      throw RemoteError.from(error);
+    }
+  }
+
+  /** Inode and device of what it has open as `fd`. Gone, or not ours to see: undefined. */
+  open(pid: number, fd: number): { readonly ino: number; readonly dev: number } | undefined {
+    try {
+      return statSync(join(this.#root, `${pid}/fd/${fd}`));
     } catch (error) {
       if (isAbsent(error)) return undefined;
       throw RemoteError.from(error);

@@ -91,7 +91,7 @@ const common = {
   queue: queueName.optional(),
   /** Something in the background still holds an output pipe; later output is kept. */
   writers_remaining: z.boolean().optional(),
-  /** `supervisor_lost`, `log_incomplete`, `log_limit_off`, `state_damaged`, `environment_plain`, `environment_failed` … */
+  /** `supervisor_lost`, `log_incomplete`, `log_limit_off`, `log_held`, `state_damaged`, `environment_plain`, `environment_failed` … */
   warnings: z.array(z.string()).optional(),
 };
 
