@@ -10,6 +10,10 @@ export interface AgentHome {
   readonly key: string;
   /** Key of the HMAC by which requests are compared. */
   readonly digestKey: string;
+  /** Token of an invitation, from `agent join` to the first welcome. */
+  readonly joinToken: string;
+  /** How the daemon's connection to the controller stands; informs only. */
+  readonly link: string;
   readonly lock: string;
   readonly log: string;
   /** What the running daemon says of itself; informs only, the lock decides. */
@@ -33,6 +37,8 @@ export function agentHome(path: string): AgentHome {
     config: join(path, 'config.json'),
     key: join(path, 'key.pem'),
     digestKey: join(path, 'digest.key'),
+    joinToken: join(path, 'join.token'),
+    link: join(path, 'link.json'),
     lock: join(path, 'agent.lock'),
     log: join(path, 'agent.log'),
     daemon: join(path, 'agent.json'),

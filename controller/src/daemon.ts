@@ -12,6 +12,7 @@ import {
   takeLock,
 } from '@codex-remote/platform';
 import { RemoteError } from '@codex-remote/protocol/wire';
+import { JoinTokens } from './enrolment/join-tokens.ts';
 import { ExecChanges } from './execs/changes.ts';
 import { Execs } from './execs/execs.ts';
 import { followReports } from './execs/reports.ts';
@@ -56,11 +57,14 @@ export async function runController(paths: ControllerPaths, replaces?: string): 
   const links = new Links(clock);
   const changes = new ExecChanges();
   const execs = new Execs({ registry, links, history, changes, clock });
+  const joinTokens = new JoinTokens({ registry, clock, log });
   const gateway = new Gateway({
     identity,
     clock,
     log,
     keyOf: (machine) => registry.get(machine)?.installation?.agent_key,
+    claim: ({ machine, agent_key, host_id }, token, { via }) =>
+      joinTokens.claim({ machine, agentKey: agent_key, hostId: host_id, token, peer: via, bound: false }),
     admit: (hello) => links.of(hello.machine).admit(hello),
     refused: (cause, arrival) => {
       if (cause.code === 'agent_outdated') links.of(arrival.machine).outdated(cause);

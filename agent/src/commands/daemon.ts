@@ -17,6 +17,7 @@ import {
 import type { AgentService } from '@codex-remote/protocol/schema';
 import { RemoteError } from '@codex-remote/protocol/wire';
 import { Connector } from '../connect/connector.ts';
+import { JoinTokenFile } from '../connect/join-token-file.ts';
 import { ExecStore } from '../exec/store.ts';
 import { type AgentHome, readAgentConfig } from '../home.ts';
 import { createHandler } from '../serve/serve-session.ts';
@@ -66,6 +67,7 @@ export async function runDaemon(home: AgentHome, options: DaemonOptions): Promis
     self: {
       config,
       identity: loadOrCreateIdentity(home.key),
+      joinToken: new JoinTokenFile(home.joinToken),
       bootId: table.bootId(),
       instanceId: newId(clock.wall()),
       version: agentVersion,

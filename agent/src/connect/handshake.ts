@@ -5,6 +5,7 @@ import {
   challenge,
   type Hello,
   ownCapabilities,
+  type Proof,
   parseHelloFrame,
   protocolVersion,
   refused,
@@ -15,6 +16,7 @@ import {
 import { type Clock, defaultWireLimits, isErrorCode, RemoteError } from '@codex-remote/protocol/wire';
 import { z } from 'zod';
 import type { Dialled } from './dial.ts';
+import type { JoinTokenFile } from './join-token-file.ts';
 
 /** What this process says of itself in every hello. */
 export interface AgentSelf {
@@ -24,6 +26,8 @@ export interface AgentSelf {
   /** New per start of the process, time-ordered. */
   readonly instanceId: string;
   readonly version: string;
+  /** The token of an invitation, until the first welcome. */
+  readonly joinToken?: JoinTokenFile;
   /** What we speak; another range is a test's. */
   readonly versions?: VersionRange;
 }
@@ -69,11 +73,19 @@ export async function greetController(dialled: Dialled, self: AgentSelf, clock: 
     }
     const sign = (role: 'agent' | 'controller') =>
       transcript(role, hello, answer, dialled.kind, dialled.exporter);
-    transport.sendText(JSON.stringify({ type: 'proof', signature: self.identity.sign(sign('agent')) }));
+    // The controller has shown the key we were given, on a connection whose exporter the signature covers: nobody else reads it.
+    const token = dialled.kind === 'wss' ? self.joinToken?.read() : undefined;
+    const proof: Proof = {
+      type: 'proof',
+      signature: self.identity.sign(sign('agent')),
+      ...(token === undefined ? {} : { join_token: token }),
+    };
+    transport.sendText(JSON.stringify(proof));
     const last = parseAnswer(welcome, await transport.receiveText());
     if (!verifySignature(self.config.controller_key, sign('controller'), last.signature)) {
       throw new RemoteError('unauthorized', 'unauthorized: the controller did not prove its key');
     }
+    if (token !== undefined) self.joinToken?.erase();
   } catch (error) {
     transport.destroy();
     throw error;

@@ -17,6 +17,8 @@ export interface GatewayOptions {
   readonly clock: Clock;
   readonly log: Logger;
   readonly keyOf: (machine: string) => string | undefined;
+  /** What a join token in a proof is worth; absent = nothing. See `HandshakeOptions.claim`. */
+  readonly claim?: (hello: Hello, token: string, arrival: Arrival) => Promise<{ consume(): Promise<void> }>;
   /** Throws to refuse a proven agent. */
   readonly admit: (hello: Hello, arrival: Arrival) => void | Promise<void>;
   /** What we speak; another range is a test's. */
@@ -103,7 +105,7 @@ export class Gateway {
   }
 
   async #greet(transport: WsTransport, arrival: Arrival): Promise<void> {
-    const { identity, clock, log, keyOf, admit, versions, refused, connected } = this.#options;
+    const { identity, clock, log, keyOf, claim, admit, versions, refused, connected } = this.#options;
     // All of ours arrive over Unix sockets, also what comes through a tunnel: the agent dials the socket there.
     const transportKind: TransportKind = 'unix';
     try {
@@ -114,6 +116,7 @@ export class Gateway {
         exporter: new Uint8Array(0),
         ...(versions === undefined ? {} : { versions }),
         keyOf: (machine) => (machine === arrival.machine ? keyOf(machine) : undefined),
+        ...(claim && { claim: (agent: Hello, token: string) => claim(agent, token, arrival) }),
         admit: (agent) => admit(agent, arrival),
       });
       const session = new Session({ transport, side: 'controller', clock });

@@ -14,6 +14,7 @@ import {
   type VersionRange,
 } from '@codex-remote/protocol/schema';
 import { type Clock, defaultWireLimits, RemoteError } from '@codex-remote/protocol/wire';
+import { stranger } from './stranger.ts';
 
 export interface HandshakeOptions {
   readonly identity: Identity;
@@ -24,6 +25,11 @@ export interface HandshakeOptions {
   readonly versions?: VersionRange;
   /** The agent key that the registry has for a machine name. */
   readonly keyOf: (machine: string) => string | undefined;
+  /**
+   * What a token in the proof is worth; absent = nothing. Throws `unauthorized`. It is used up after `admit`, and the
+   * agent's key is the machine's then.
+   */
+  readonly claim?: (hello: Hello, token: string) => Promise<{ consume(): Promise<void> }>;
   /** Last word before the welcome, once the agent is proven. Throws to refuse. */
   readonly admit: (hello: Hello) => void | Promise<void>;
 }
@@ -49,11 +55,15 @@ export async function greetAgent(transport: WsTransport, options: HandshakeOptio
     const answer = parseHelloFrame(proof, await transport.receiveText());
     const sign = (role: 'agent' | 'controller') =>
       transcript(role, agent, ours, options.transportKind, options.exporter);
-    const proven = verifySignature(agent.agent_key, sign('agent'), answer.signature);
-    if (!proven || options.keyOf(agent.machine) !== agent.agent_key) {
-      throw new RemoteError('unauthorized', 'unauthorized: this agent is not enrolled here');
-    }
+    const { join_token } = answer;
+    const enrolled = (): boolean => options.keyOf(agent.machine) === agent.agent_key;
+    if (!verifySignature(agent.agent_key, sign('agent'), answer.signature)) throw stranger();
+    const claim = join_token === undefined ? undefined : await options.claim?.(agent, join_token);
+    if (!claim && (join_token !== undefined || !enrolled())) throw stranger();
     await options.admit(agent);
+    await claim?.consume();
+    // The machine may have been removed while others were asked.
+    if (!enrolled()) throw stranger();
     transport.sendText(
       JSON.stringify({
         type: 'welcome',

@@ -61,7 +61,8 @@ async function checkWayIn(
   context: SshContext,
   signal: AbortSignal,
 ): Promise<{ error?: RemoteError } | undefined> {
-  if (machine.name === localMachine && machine.ssh === undefined) return undefined;
+  if (machine.ssh === undefined && (machine.name === localMachine || comesByItself(machine)))
+    return undefined;
   const live = world.tunnels.get(machine.name)?.transport;
   const { error } = await checkSsh({
     clock: world.clock,
@@ -69,6 +70,11 @@ async function checkWayIn(
     connect: () => connectSsh(sshTarget(machine), context, world.clock, signal),
   });
   return error ? { error: error.with({ machine: machine.name }) } : {};
+}
+
+/** It was invited, and SSH is not how it is reached. */
+function comesByItself({ installation, invites }: MachineRecord): boolean {
+  return installation === undefined ? invites !== undefined : installation.home === undefined;
 }
 
 /** A machine that was there a moment ago, or whose controller has just started, gets so long to come back. */

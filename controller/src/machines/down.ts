@@ -1,7 +1,9 @@
 import type { MachineDownResult } from '@codex-remote/protocol/schema';
+import { RemoteError } from '@codex-remote/protocol/wire';
 import { down } from '../bootstrap/index.ts';
+import { callAgent } from '../execs/agent-call.ts';
 import { notBroughtUp } from '../registry/not-brought-up.ts';
-import type { Installation, MachineRecord } from '../registry/registry.ts';
+import type { MachineRecord, PlacedInstallation } from '../registry/registry.ts';
 import { type HostTransport, LocalTransport } from '../ssh/index.ts';
 import type { MachineWorld } from './machines.ts';
 import { connectSsh, sshTarget } from './ssh-access.ts';
@@ -20,6 +22,7 @@ export class MachineDown {
     const { tunnels } = this.#world;
     const { name, installation } = this.#machine;
     if (!installation) throw notBroughtUp(name);
+    if (installation.home === undefined) return this.#downJoined(purge);
     // Without an agent a tunnel leads nowhere; `machine up` opens the next. It ends first: a bridge would be opened anew
     // when the agent ends, fail in the middle of a purge, and take the connection with it.
     const standing = await tunnels.release(name);
@@ -37,8 +40,32 @@ export class MachineDown {
     }
   }
 
+  /** A machine that joined by itself is reached by its session alone: that can stop the agent, and remove nothing. */
+  async #downJoined(purge: boolean): Promise<MachineDownResult> {
+    const { clock, links, registry } = this.#world;
+    const { name } = this.#machine;
+    if (purge)
+      throw new RemoteError(
+        'usage',
+        `${name} joined by an invitation: nothing can be removed there from here`,
+        {
+          machine: name,
+          hint: `on the machine: remove the agent's home; here: codex-remote machine remove ${name}`,
+          sent: 'no',
+        },
+      );
+    const signal = new AbortController().signal;
+    const link = links.of(name);
+    const { running } = await callAgent(await link.session(0, signal), 'agent.stop', {}, { signal });
+    await registry.update(name, (record) => {
+      record.down_at = new Date(clock.wall()).toISOString();
+    });
+    link.takenDown();
+    return { machine: name, stopped: true, running: [...running], queued: [], purged: false };
+  }
+
   async #down(
-    installation: Installation,
+    installation: PlacedInstallation,
     transport: HostTransport,
     purge: boolean,
   ): Promise<MachineDownResult> {

@@ -270,7 +270,7 @@ export class Machines {
       ...((live?.info.hello.agent_version ?? machine.agent_version) === undefined
         ? {}
         : { agent_version: live?.info.hello.agent_version ?? machine.agent_version }),
-      ...(machine.installation ? { agent_home: machine.installation.home } : {}),
+      ...(machine.installation?.home === undefined ? {} : { agent_home: machine.installation.home }),
       ...(machine.installation?.service ? { service: machine.installation.service } : {}),
       installed: machine.installation !== undefined,
       // As last reported: what runs there goes on while the machine is away.

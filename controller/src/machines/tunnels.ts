@@ -1,7 +1,7 @@
 import type { Duplex } from 'node:stream';
 import type { Logger } from '@codex-remote/platform';
 import type { Clock } from '@codex-remote/protocol/wire';
-import type { Installation, MachineRecord } from '../registry/registry.ts';
+import type { Installation, MachineRecord, PlacedInstallation } from '../registry/registry.ts';
 import type { HostTransport } from '../ssh/transport.ts';
 import { Tunnel, type TunnelKind } from '../ssh/tunnel.ts';
 import { connectSsh, sshTarget } from './ssh-access.ts';
@@ -28,7 +28,7 @@ export class Tunnels {
   /** Replaces the machine's tunnel. `initial` becomes its property. */
   async open(
     machine: MachineRecord,
-    installation: Installation,
+    installation: PlacedInstallation,
     options: { initial?: HostTransport; bridgeOnly?: boolean } = {},
   ): Promise<Tunnel> {
     await this.close(machine.name);
@@ -55,7 +55,7 @@ export class Tunnels {
 
   /** Opens the way again to a machine that was brought up by SSH, in the way in which it was. */
   async reopen(machine: MachineRecord, installation: Installation): Promise<void> {
-    if (installation.connection === 'local') return;
+    if (installation.connection === 'local' || installation.home === undefined) return;
     await this.open(machine, installation, { bridgeOnly: installation.connection === 'bridge' });
   }
 

@@ -14,7 +14,7 @@ import {
   type UpResult,
   up,
 } from '../bootstrap/index.ts';
-import type { ConnectionKind, Installation, MachineRecord } from '../registry/registry.ts';
+import type { ConnectionKind, MachineRecord, PlacedInstallation } from '../registry/registry.ts';
 import type { Ask, HostTransport } from '../ssh/index.ts';
 import { bundleFiles } from './bundle.ts';
 import { runCanary } from './canary.ts';
@@ -196,7 +196,7 @@ export class MachineBringUp {
   }
 }
 
-function installationOf(installed: Installed, connection: ConnectionKind): Installation {
+function installationOf(installed: Installed, connection: ConnectionKind): PlacedInstallation {
   return {
     agent_key: installed.agent_key,
     host_id: installed.host_id,

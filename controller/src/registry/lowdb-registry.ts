@@ -6,8 +6,29 @@ import { RemoteError } from '@codex-remote/protocol/wire';
 import { type Adapter, Low } from 'lowdb';
 import { z } from 'zod';
 import { unknownMachine } from './nearest.ts';
-import type { MachineRecord, Registry } from './registry.ts';
+import type { MachinePatch, MachineRecord, Registry } from './registry.ts';
 
+const enrolled = z.object({
+  agent_key: z.string(),
+  host_id: z.string(),
+  connection: z.enum(['local', 'tunnel', 'bridge', 'direct']),
+  service: agentService.optional(),
+});
+const placement = {
+  home: z.string(),
+  run_dir: z.string(),
+  base: z.string(),
+  node: z.string(),
+  bundle: z.string(),
+};
+const invite = z.object({
+  id: z.string(),
+  sha256: z.string().regex(/^[0-9a-f]{64}$/),
+  expires_at: z.iso.datetime(),
+  used_by: z.string().optional(),
+  used_at: z.string().optional(),
+  revoked_at: z.string().optional(),
+});
 const record = z.object({
   name: machineName,
   ssh: z.string().optional(),
@@ -18,24 +39,13 @@ const record = z.object({
     config_path: z.string().optional(),
     transport: z.enum(['ssh2', 'system']).optional(),
   }),
-  installation: z
-    .object({
-      agent_key: z.string(),
-      host_id: z.string(),
-      home: z.string(),
-      run_dir: z.string(),
-      base: z.string(),
-      node: z.string(),
-      bundle: z.string(),
-      connection: z.enum(['local', 'tunnel', 'bridge', 'direct']),
-      service: agentService.optional(),
-    })
-    .optional(),
+  installation: z.union([enrolled.extend(placement), enrolled]).optional(),
   ssh_ok: z.boolean().optional(),
   ssh_checked_at: z.string().optional(),
   last_seen_at: z.string().optional(),
   agent_version: z.string().optional(),
   down_at: z.string().optional(),
+  invites: z.array(invite).readonly().optional(),
 });
 /** `sum`: CRC-32 of the rest, so that a changed byte is not taken for another machine. Whoever edits by hand drops it. */
 const document = z.object({
@@ -142,6 +152,18 @@ export class LowdbRegistry implements Registry {
     await this.#save();
   }
 
+  async commit(name: string, change: (record: Readonly<MachineRecord>) => MachinePatch): Promise<void> {
+    await this.#inTurn(async () => {
+      const machine = this.#must(name);
+      const patch = change(machine);
+      const machines = this.#db.data.machines.map((other) =>
+        other === machine ? ({ ...machine, ...patch } as MachineRecord) : other,
+      );
+      await this.#db.adapter.write({ ...this.#db.data, machines });
+      Object.assign(machine, patch);
+    });
+  }
+
   async remove(name: string): Promise<void> {
     const machine = this.#must(name);
     this.#db.data.machines = this.#db.data.machines.filter((other) => other !== machine);
@@ -158,10 +180,14 @@ export class LowdbRegistry implements Registry {
     return machine;
   }
 
-  /** In turn: lowdb's adapter is given one document at a time. */
   #save(): Promise<void> {
-    const saved = this.#writing.then(() => this.#db.write());
-    this.#writing = saved.catch(() => undefined);
-    return saved;
+    return this.#inTurn(() => this.#db.write());
+  }
+
+  /** lowdb's adapter is given one document at a time. */
+  #inTurn(write: () => Promise<void>): Promise<void> {
+    const written = this.#writing.then(write);
+    this.#writing = written.catch(() => undefined);
+    return written;
   }
 }

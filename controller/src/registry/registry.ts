@@ -9,11 +9,8 @@ export interface SshMemory {
   transport?: 'ssh2' | 'system';
 }
 
-/** What `machine up` left on the machine. */
-export interface Installation {
-  /** Ed25519 public key of the agent; its sessions are known by it alone. */
-  agent_key: string;
-  host_id: string;
+/** Where `machine up` put what on the machine. */
+export interface Placement {
   /** The agent's home there. */
   home: string;
   /** Where its tunnels' sockets appear. */
@@ -23,9 +20,31 @@ export interface Installation {
   /** Paths in the store there. */
   node: string;
   bundle: string;
+}
+
+/** The agent of a machine. One that joined by an invitation keeps to itself where it is. */
+export type Installation = {
+  /** Ed25519 public key of the agent; its sessions are known by it alone. */
+  agent_key: string;
+  host_id: string;
   connection: ConnectionKind;
   /** What keeps the agent running there, as it was at the last `machine up`. */
   service?: AgentService;
+} & (Placement | { [name in keyof Placement]?: undefined });
+
+/** An agent that `machine up` put there: SSH leads to it. */
+export type PlacedInstallation = Installation & Placement;
+
+/** A one-time token for this machine, see enrolment/join-tokens.ts. Entries are replaced, never changed. */
+export interface Invite {
+  readonly id: string;
+  /** Of its secret, in hex. */
+  readonly sha256: string;
+  readonly expires_at: string;
+  /** The agent key that it let in. */
+  readonly used_by?: string;
+  readonly used_at?: string;
+  readonly revoked_at?: string;
 }
 
 export interface MachineRecord {
@@ -43,7 +62,11 @@ export interface MachineRecord {
   agent_version?: string;
   /** It was taken down, and not brought up since. */
   down_at?: string;
+  invites?: readonly Invite[];
 }
+
+/** Some fields of a record, `undefined` where one is taken away. */
+export type MachinePatch = { [name in keyof MachineRecord]?: MachineRecord[name] | undefined };
 
 /**
  * The machines that this controller knows. An interface, because several controllers will have to share it one day.
@@ -56,6 +79,11 @@ export interface Registry {
   add(record: MachineRecord): Promise<void>;
   /** Throws `unknown_machine`. */
   update(name: string, change: (record: MachineRecord) => void): Promise<void>;
+  /**
+   * Compare and set: `change` sees the record as it is after every write before this one, and what it answers is seen by
+   * nobody before it is on disk, and not at all where it cannot be written. Throws what `change` throws, `unknown_machine`.
+   */
+  commit(name: string, change: (record: Readonly<MachineRecord>) => MachinePatch): Promise<void>;
   /** Throws `unknown_machine`. */
   remove(name: string): Promise<void>;
 }

@@ -18,6 +18,7 @@ export function execsWorld(names: readonly string[]) {
     get: (name) => machines.find((machine) => machine.name === name),
     add: () => Promise.reject(new Error('not here')),
     update: () => Promise.reject(new Error('not here')),
+    commit: () => Promise.reject(new Error('not here')),
     remove: () => Promise.reject(new Error('not here')),
   };
   const links = new Links(systemClock);

@@ -20,6 +20,9 @@ export const failpoints = [
 
   'controller.registry.before',
   'controller.registry.after',
+  /** A join token is used up, before the agent is told. */
+  'controller.join_token.before',
+  'controller.join_token.after',
   'controller.upload.before',
   'controller.upload.after',
   'controller.start.before',

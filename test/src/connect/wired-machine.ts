@@ -198,6 +198,7 @@ function registryOf(machine: string): Registry {
     get: (wanted) => (wanted === machine ? record : undefined),
     add: refuse,
     update: refuse,
+    commit: refuse,
     remove: refuse,
   };
 }

@@ -79,7 +79,12 @@ export const challenge = z.object({
 });
 export type Challenge = z.infer<typeof challenge>;
 
-export const proof = z.strictObject({ type: z.literal('proof'), signature: base64url.max(128) });
+export const proof = z.object({
+  type: z.literal('proof'),
+  signature: base64url.max(128),
+  /** `id.secret` of an invitation; over TLS only, to a controller that has shown the key we were given. */
+  join_token: z.string().max(128).optional(),
+});
 export type Proof = z.infer<typeof proof>;
 
 export const welcome = z.object({
