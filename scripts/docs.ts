@@ -8,8 +8,11 @@ const { cliReference }: { cliReference: () => string } = await import(
 );
 await writeFile(join(root, 'docs/cli.md'), cliReference());
 
-const { withRowTable }: { withRowTable: (page: string) => string } = await import(
+type Page = 'reliability' | 'security';
+const { withRowTable }: { withRowTable: (name: Page, page: string) => string } = await import(
   join(root, 'test/faults/table.ts')
 );
-const reliability = join(root, 'docs/reliability.md');
-await writeFile(reliability, withRowTable(await readFile(reliability, 'utf8')));
+for (const name of ['reliability', 'security'] as const) {
+  const file = join(root, `docs/${name}.md`);
+  await writeFile(file, withRowTable(name, await readFile(file, 'utf8')));
+}

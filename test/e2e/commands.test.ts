@@ -42,7 +42,7 @@ describe('a command runs exactly as it was said', () => {
     expect(result.stdout.toString()).toBe(`"double" 'single' \`back\` $HOME \\ !bang\na b|c"d|e'f|g\th|`);
   });
 
-  test('every printable byte, spaces, newlines and empty words through -- ARGV', async () => {
+  test('every printable byte, spaces, newlines and empty words through -- ARGV [row 92]', async () => {
     const printable = Array.from({ length: 95 }, (_, i) => String.fromCharCode(32 + i)).join('');
     const words = [printable, '', ' ', '--', '-x', '--machine', 'a\nb', 'ünï', '*', '$(id)', ...printable];
     const result = await run('--', 'printf', '%s\\0', ...words);

@@ -34,7 +34,7 @@ describe('the controller comes and goes without being asked for', () => {
     expect(await controllersOf(cli.home)).toEqual([pid]);
   });
 
-  test('after kill -9 the next command starts another: the lock is free and the dead socket is no obstacle', async () => {
+  test('after kill -9 the next command starts another: the lock is free and the dead socket is no obstacle [row 101]', async () => {
     await cli.json(['controller', 'start']);
     const before = await cli.controllerPid();
     if (before === undefined) throw new Error('no controller runs');
@@ -52,7 +52,7 @@ describe('the controller comes and goes without being asked for', () => {
     expect(await cli.json(['controller', 'stop'])).toMatchObject({ ok: true, running: false });
   });
 
-  test('nobody else can reach its files, whatever the umask of its starter', async () => {
+  test('nobody else can reach its files, whatever the umask of its starter [row 100]', async () => {
     await cli.run(['controller', 'start'], {});
     for (const name of ['run', 'state', 'config']) {
       expect((await stat(join(cli.home, name))).mode & 0o777).toBe(0o700);
@@ -63,7 +63,7 @@ describe('the controller comes and goes without being asked for', () => {
     }
   });
 
-  test('a file in the place of its socket is left alone, and said', async () => {
+  test('a file in the place of its socket is left alone, and said [row 101]', async () => {
     await cli.json(['controller', 'start']);
     await cli.json(['controller', 'stop']);
     await waitFor('its end', async () => (await controllersOf(cli.home)).length === 0);

@@ -57,7 +57,7 @@ describe('machine up that cannot work says why and what to do', () => {
     await lab.writeKnownHosts([lab.hostLine(lab.server)]);
   });
 
-  test('a changed host key is refused', async () => {
+  test('a changed host key is refused [row 104]', async () => {
     const other = await lab.makeKey('imposter');
     await lab.writeKnownHosts([`[127.0.0.1]:${lab.server.port} ${other.publicLine}`]);
     const before = await lab.readKnownHosts();
@@ -162,7 +162,7 @@ describe('other ways to a machine', () => {
     expect(up.connection).toBe('bridge');
   });
 
-  test('two machine up at once do not harm each other', async () => {
+  test('two machine up at once do not harm each other [row 106]', async () => {
     const cli = await Cli.open({ CODEX_REMOTE_SSH_CONFIG: await lab.writeConfig(lab.hostBlock('box')) });
     clis.push(cli);
     const ups = await Promise.all([cli.json(['machine', 'up', 'box']), cli.json(['machine', 'up', 'box'])]);

@@ -1,11 +1,17 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { hostileRows } from './hostile-rows.ts';
 import { type Row, rows } from './rows.ts';
 
 const root = join(import.meta.dirname, '../..');
 const places = ['agent', 'controller', 'packages', 'test'];
-const begin = '<!-- made by npm run docs from test/faults/rows.ts and the titles of tests: begin -->';
 const end = '<!-- end -->';
+
+/** The pages that have a part of the matrix, each with the file that its rows are from. */
+const pages = {
+  reliability: { rows, from: 'rows.ts' },
+  security: { rows: hostileRows, from: 'hostile-rows.ts' },
+} as const;
 
 /** A test as its title names the rows that it proves. */
 export interface RowTest {
@@ -54,15 +60,17 @@ function titlesOf(source: string): string[] {
   });
 }
 
-/** docs/reliability.md with its table made anew; the rest is written by hand. */
-export function withRowTable(page: string): string {
-  const from = page.indexOf(begin);
-  const to = page.indexOf(end, from);
-  if (from < 0 || to < 0) throw new Error('docs/reliability.md has lost the marks of its table');
-  return `${page.slice(0, from)}${begin}\n${rowTable()}${page.slice(to)}`;
+/** A page of `docs/` with its table made anew; the rest is written by hand. */
+export function withRowTable(name: keyof typeof pages, page: string): string {
+  const { rows, from } = pages[name];
+  const begin = `<!-- made by npm run docs from test/faults/${from} and the titles of tests: begin -->`;
+  const at = page.indexOf(begin);
+  const to = page.indexOf(end, at);
+  if (at < 0 || to < 0) throw new Error(`docs/${name}.md has lost the marks of its table`);
+  return `${page.slice(0, at)}${begin}\n${rowTable(rows)}${page.slice(to)}`;
 }
 
-function rowTable(): string {
+function rowTable(rows: readonly Row[]): string {
   const tests = rowTests();
   const lines = rows.map((row) => {
     const cells = [row.row, row.fault, row.sees, shownBy(row, tests)];

@@ -122,7 +122,7 @@ describe('what it runs with', () => {
     });
   });
 
-  it('passes every printable byte and more in an argument vector', async () => {
+  it('passes every printable byte and more in an argument vector [row 92]', async () => {
     const argv = [
       'printf',
       '<%s>',

@@ -280,9 +280,12 @@ describe('the rest', () => {
     expect(stopped).toBe(1);
   });
 
-  it.each(['nothing', 'constructor', 'toString', '__proto__'])('the verb %s is unknown', async (verb) => {
-    await expect(call(pair.controller, verb, {})).rejects.toMatchObject({ code: 'unknown_verb' });
-  });
+  it.each(['nothing', 'constructor', 'toString', '__proto__'])(
+    'the verb %s is unknown [row 85]',
+    async (verb) => {
+      await expect(call(pair.controller, verb, {})).rejects.toMatchObject({ code: 'unknown_verb' });
+    },
+  );
 
   it.each([
     ['exec.get', {}],

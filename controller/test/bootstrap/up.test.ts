@@ -126,7 +126,7 @@ describe.each<Kind>(['ssh2', 'system'])('machine up over %s', (kind) => {
     ['a full disk', 'size=1m', 'disk_low'],
     ['a read-only file system', 'size=300m,ro', 'home_not_writable'],
     ['a file system without execution', 'size=300m,noexec', 'noexec_home'],
-  ])('on %s fails as such, with a way out, within 10 s', async (what, options, code) => {
+  ])('on %s fails as such, with a way out, within 10 s [row 107]', async (what, options, code) => {
     const agentHome = await lab.mountFolder(lab.user, `${kind}-${what.replaceAll(' ', '-')}`, options);
     const controller = await upLab();
     const began = performance.now();
@@ -160,7 +160,7 @@ describe('machine up', () => {
     ['a processor', 'uname', 'case $1 in -m) echo riscv64 ;; *) echo Linux ;; esac'],
     ['a system', 'uname', 'case $1 in -m) echo x86_64 ;; *) echo SunOS ;; esac'],
     ['a user space', 'getconf', 'case $1 in LONG_BIT) echo 32 ;; *) echo glibc 2.36 ;; esac'],
-  ])('with %s that we have no Node for is refused at once', async (_what, tool, answer) => {
+  ])('with %s that we have no Node for is refused at once [row 107]', async (_what, tool, answer) => {
     const user = await lab.addUser();
     await lab.authorize(user, [lab.key]);
     await user.write(`fake/${tool}`, `#!/bin/sh\n${answer}\n`, 0o755);
@@ -192,7 +192,7 @@ describe('machine up', () => {
     }
   });
 
-  it('to an account that runs no commands says so', async () => {
+  it('to an account that runs no commands says so [row 105]', async () => {
     const user = await lab.addUser({ shell: '/usr/sbin/nologin' });
     await lab.authorize(user, [lab.key]);
     const controller = await upLab();
@@ -203,7 +203,7 @@ describe('machine up', () => {
     });
   });
 
-  it.each(['refuses', 'babbles'])('with an agent that %s at init fails there', async (machine) => {
+  it.each(['refuses', 'babbles'])('with an agent that %s at init fails there [row 105]', async (machine) => {
     const controller = await upLab();
     const failure = up(controller.context(await reachOf(lab.hostBlock('box'), 'ssh2'), { machine }));
     await expect(failure).rejects.toMatchObject({

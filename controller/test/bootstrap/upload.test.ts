@@ -106,14 +106,14 @@ describe.each<Kind>(['ssh2', 'system'])('the store of a machine over %s', (kind)
     },
   );
 
-  it('takes two uploads of the same at once, and keeps one', async () => {
+  it('takes two uploads of the same at once, and keeps one [row 106]', async () => {
     await forget(small);
     await Promise.all([upload(small), upload(small), upload(small, { coding: 'gzip' })]);
     expect(await asMade(small)).toBe(true);
     expect((await stored()).sort()).toEqual([node.name, small.name].sort());
   });
 
-  it('replaces an entry that was damaged', async () => {
+  it('replaces an entry that was damaged [row 106]', async () => {
     await upload(small);
     await truncate(join(base, 'store', small.name, 'one'), 10);
     expect(isStored(small, await look())).toBe(false);
@@ -122,7 +122,7 @@ describe.each<Kind>(['ssh2', 'system'])('the store of a machine over %s', (kind)
     expect((await stored()).sort()).toEqual([node.name, small.name].sort());
   });
 
-  it('keeps nothing of an upload that is cut or withdrawn', async () => {
+  it('keeps nothing of an upload that is cut or withdrawn [row 106]', async () => {
     await forget(small);
     const other = await connectTo('box', environmentOf(await lab.writeConfig(lab.hostBlock('box'))), kind);
     const gone = new AbortController();
@@ -151,7 +151,7 @@ describe.each<Kind>(['ssh2', 'system'])('the store of a machine over %s', (kind)
     expect(await stored()).toEqual([node.name]);
   });
 
-  it('says that a runtime does not run there', async () => {
+  it('says that a runtime does not run there [row 107]', async () => {
     const path = join(dir, 'no-program');
     await writeFile(path, 'not a program');
     const entry = await entries.program('node', path, 'node');

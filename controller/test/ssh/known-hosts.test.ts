@@ -86,7 +86,7 @@ describe('known_hosts', () => {
     expect(known(`box ${otherLine}`, `box ${line}`).lookup(['box'], key)).toEqual({ kind: 'match' });
   });
 
-  it('a revoked key is refused although another line knows it', () => {
+  it('a revoked key is refused although another line knows it [row 104]', () => {
     expect(known(`box ${line}`, `@revoked * ${line}`).lookup(['box'], key)).toEqual({
       kind: 'revoked',
       places: ['file:2'],

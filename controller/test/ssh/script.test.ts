@@ -52,7 +52,7 @@ describe('a script on a machine', () => {
     }
   });
 
-  it('is told apart from noise before, between and without line ends, on both streams', async () => {
+  it('is told apart from noise before, between and without line ends, on both streams [row 105]', async () => {
     const rc = `printf 'noise'; printf 'more noise' >&2; (for i in 1 2 3; do echo "late $i"; done) & wait; `;
     const report = await runScript(
       machine(['bash'], rc),
@@ -64,7 +64,7 @@ describe('a script on a machine', () => {
     expect(report.stderr).toBe('said');
   });
 
-  it('gets every parameter as it is', async () => {
+  it('gets every parameter as it is [row 92]', async () => {
     const word = fc.string({ unit: 'grapheme', maxLength: 40 }).filter((text) => !/[\n\r\0]/.test(text));
     await fc.assert(
       fc.asyncProperty(fc.array(word, { minLength: 1, maxLength: 3 }), async (params) => {
@@ -121,7 +121,7 @@ describe('a script on a machine', () => {
 });
 
 describe('what a machine said', () => {
-  it('is shown without escapes and controls', () => {
+  it('is shown without escapes and controls [row 97]', () => {
     expect(sanitise('\u001b[31mred\u001b[0m \u001b]0;title\u0007x\r\ny\u0000\u0007\u202ez')).toBe(
       'red x\nyz',
     );

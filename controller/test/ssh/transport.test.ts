@@ -121,7 +121,7 @@ describe.each<Kind>(['ssh2', 'system'])('a machine over %s', (kind) => {
     await withKnownHosts([line], () => through([lab.hostBlock('box')], whoami));
   });
 
-  it('with an unknown key is refused, its fingerprint shown and nothing stored; accepting that one stores it', async () => {
+  it('with an unknown key is refused, its fingerprint shown and nothing stored; accepting that one stores it [row 104]', async () => {
     await withKnownHosts([], async () => {
       const refused = await through([lab.hostBlock('box')], whoami).catch((error: unknown) => error);
       const fingerprints = lab.server.hostKeys.map((key) => key.fingerprint);
@@ -147,7 +147,7 @@ describe.each<Kind>(['ssh2', 'system'])('a machine over %s', (kind) => {
     });
   });
 
-  it('an accepted key is not stored when the login fails', async () => {
+  it('an accepted key is not stored when the login fails [row 104]', async () => {
     const stranger = await lab.makeKey(`stranger-${kind}`);
     const accept = lab.server.hostKeys[0]?.fingerprint ?? '';
     await withKnownHosts([], async () => {
@@ -157,7 +157,7 @@ describe.each<Kind>(['ssh2', 'system'])('a machine over %s', (kind) => {
     });
   });
 
-  it('with a changed key is refused, also where accepting is asked for or checking is off', async () => {
+  it('with a changed key is refused, also where accepting is asked for or checking is off [row 104]', async () => {
     const other = await lab.makeKey(`other-${kind}`);
     const line = `[127.0.0.1]:${lab.server.port} ${other.publicLine}`;
     await withKnownHosts([line], async () => {
@@ -226,7 +226,7 @@ describe.each<Kind>(['ssh2', 'system'])('a machine over %s', (kind) => {
     ).rejects.toMatchObject({ code: 'ssh_unreachable' });
   });
 
-  it('with a known_hosts file that cannot be read is not connected to', async () => {
+  it('with a known_hosts file that cannot be read is not connected to [row 104]', async () => {
     const config = await lab.writeConfig(lab.hostBlock('box', { more: [`UserKnownHostsFile ${lab.dir}`] }));
     await expect(connectTo('box', environmentOf(config), kind)).rejects.toMatchObject({
       code: 'ssh_config_invalid',

@@ -74,7 +74,7 @@ describe.each<Kind>(['ssh2', 'system'])('a tunnel over %s', (kind) => {
     await Promise.all(sides.splice(0).map((side) => side.close()));
   });
 
-  it('lets the machine dial an HTTP server here, sweeps dead sockets and leaves none', async () => {
+  it('lets the machine dial an HTTP server here, sweeps dead sockets and leaves none [row 101]', async () => {
     await lab.user.write('run/t-dead.sock', '');
     const { tunnel } = await start(lab.server);
     expect(await tunnel.opened()).toBe('tunnel');
@@ -150,7 +150,7 @@ describe.each<Kind>(['ssh2', 'system'])('a tunnel over %s', (kind) => {
     expect(await tunnel.opened()).toBe('tunnel');
   });
 
-  it('stops for good when the host key has changed, and tells those who wait', async () => {
+  it('stops for good when the host key has changed, and tells those who wait [row 104]', async () => {
     const server = await lab.startServer();
     const { tunnel, states } = await start(server);
     await tunnel.opened();

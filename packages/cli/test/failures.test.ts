@@ -119,7 +119,7 @@ test('--debug adds a stack, otherwise there is none', async () => {
   expect((await run(['exec', 'result', 'x'])).stdout).not.toContain('    at ');
 });
 
-test('facts of a failure stand in the error, and remote text in it cannot act on a terminal', async () => {
+test('facts of a failure stand in the error, and remote text in it cannot act on a terminal [row 97]', async () => {
   controller.answers.push({
     path: /./,
     answer: () =>

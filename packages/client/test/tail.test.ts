@@ -99,7 +99,7 @@ test.each([
   expect(withoutEscapes(text)).toBe(left);
 });
 
-test('sanitised text has no control that acts on a terminal', () => {
+test('sanitised text has no control that acts on a terminal [row 97]', () => {
   const nasty = fc.array(
     fc.constantFrom(
       '\u001b',

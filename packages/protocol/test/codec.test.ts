@@ -66,7 +66,7 @@ describe('codec', () => {
     ]);
   });
 
-  test('any bytes give a frame or a RemoteError, and a payload is a view, never a copy', () => {
+  test('any bytes give a frame or a RemoteError, and a payload is a view, never a copy [row 74]', () => {
     const anything = fc.oneof(
       fc.uint8Array({ maxLength: 64 }),
       fc

@@ -156,7 +156,7 @@ const brokenRules: [title: string, frames: (Frame | Uint8Array)[], field: string
 
 describe('a peer that breaks a rule', () => {
   test.each(brokenRules)(
-    '%s: the session ends with protocol_error [row 60] [row 61]',
+    '%s: the session ends with protocol_error [row 60] [row 61] [row 70] [row 71] [row 72] [row 73]',
     async (_title, frames, field) => {
       const peer = new RawPeer();
       const channel = await peer.open(1);
@@ -174,7 +174,7 @@ describe('a peer that breaks a rule', () => {
     ['a frame over 64 KiB', raw(3, 1, 64 * 1024)],
     ['an OPEN over its limit', raw(1, 3, limits.maxOpenBytes + 1)],
     ['a GOAWAY over its limit', raw(10, 0, limits.maxErrorBytes + 1)],
-  ])('%s: the session ends with frame_too_big', async (_title, frame) => {
+  ])('%s: the session ends with frame_too_big [row 67]', async (_title, frame) => {
     const peer = new RawPeer();
     await peer.open(1);
     await peer.send(frame);
@@ -273,7 +273,7 @@ describe('a peer that is odd but within the rules', () => {
     expect(peer.session.roundTripMs).toBe(undefined);
   });
 
-  test('one channel too many is reset alone, and so is a request to a side that answers none', async () => {
+  test('one channel too many is reset alone, and so is a request to a side that answers none [row 85]', async () => {
     const peer = new RawPeer({ limits: smallLimits });
     for (let id = 1; id <= 2 * smallLimits.maxChannels + 1; id += 2) await peer.send(open(id));
     expect(peer.resets()).toEqual([{ channel: 33, code: 'too_many_channels' }]);
@@ -367,7 +367,7 @@ describe('a peer that sends anything', () => {
     fc.record({ kind: fc.constant('ack'), total: fc.nat(3000) }),
   ) as fc.Arbitrary<Frame | Uint8Array>;
 
-  test('gets legal frames only, and the session lives or ends with protocol_error or frame_too_big', async () => {
+  test('gets legal frames only, and the session lives or ends with protocol_error or frame_too_big [row 74]', async () => {
     let lived = 0;
     await fc.assert(
       fc.asyncProperty(fc.array(anyFrame, { maxLength: 40 }), async (frames) => {

@@ -64,7 +64,7 @@ const values = fc.letrec((tie) => ({
 })).value;
 
 describe('pre-scan', () => {
-  test('judges any bytes as an obvious reading of the format does', () => {
+  test('judges any bytes as an obvious reading of the format does [row 74]', () => {
     let accepted = 0;
     fc.assert(
       fc.property(likely, (bytes) => {
@@ -125,7 +125,7 @@ describe('pre-scan', () => {
     ['-2^53', Uint8Array.of(0xd3, 0xff, 0xe0, 0, 0, 0, 0, 0, 0)],
     ['two values', Uint8Array.of(1, 2)],
     ['nothing', new Uint8Array(0)],
-  ])('refuses %s, quickly and without allocating it', (_title, bytes) => {
+  ])('refuses %s, quickly and without allocating it [row 70] [row 71]', (_title, bytes) => {
     const before = process.memoryUsage();
     const started = performance.now();
     expect(() => decodeMessage(bytes)).toThrow(RemoteError);

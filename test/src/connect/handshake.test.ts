@@ -66,7 +66,7 @@ describe('agent and gateway', () => {
     expect(await refusal(meeting.self())).toMatchObject({ code: 'unauthorized' });
   });
 
-  test('an agent tells another controller nothing but its hello', async () => {
+  test('an agent tells another controller nothing but its hello [row 82]', async () => {
     const other = meeting.identity('other-controller');
     expect(await refusal(meeting.self({ controller_key: other.publicKey }))).toMatchObject({
       code: 'unauthorized',
@@ -125,7 +125,7 @@ describe('the gateway and strangers', () => {
     ['a web page', upgrade('/v1/agent', ours, 'Origin: https://evil.example'), '403'],
     ['no subprotocol of ours', upgrade('/v1/agent'), '400'],
     ['a plain request for the API', 'GET /v1/machines HTTP/1.1\r\nHost: x\r\n\r\n', '404'],
-  ])('%s is refused and the socket destroyed', async (_what, request, status) => {
+  ])('%s is refused and the socket destroyed [row 76]', async (_what, request, status) => {
     const { answer } = await say(request);
     expect(await answer).toMatch(new RegExp(`^HTTP/1.1 ${status}`));
   });
@@ -147,7 +147,7 @@ describe('the gateway and strangers', () => {
       'an empty fragment',
       Buffer.from([0x01, 0x80, 0, 0, 0, 0, 0x00, 0x80, 0, 0, 0, 0, 0x00, 0x80, 0, 0, 0, 0]),
     ],
-  ])('%s ends the connection', async (_what, bytes) => {
+  ])('%s ends the connection [row 68] [row 75]', async (_what, bytes) => {
     const { answer } = await say(upgrade('/v1/agent', ours), bytes);
     expect(await answer).toMatch(/^HTTP\/1.1 101/);
     expect(meeting.sessions).toHaveLength(0);
@@ -167,7 +167,7 @@ describe('the gateway and strangers', () => {
     await waitFor('a free place', async () => (await first()) === 'HTTP/1.1 101');
   });
 
-  test('who says nothing is dropped when the time of the handshake is over', async () => {
+  test('who says nothing is dropped when the time of the handshake is over [row 75]', async () => {
     const { answer, socket } = await say(upgrade('/v1/agent', ours));
     await once(socket, 'data');
     await waitFor('the deadline', () => clock.pending > 0);

@@ -81,7 +81,7 @@ describe('an agent that dials wss', () => {
     dialled.transport.destroy();
   });
 
-  test('does not ask for anything where the key is not the pinned one, though the certificate is trusted', async () => {
+  test('does not ask for anything where the key is not the pinned one, though the certificate is trusted [row 80]', async () => {
     const certificate = meeting.certificate('controller');
     const other = meeting.certificate('other');
     const { url, upgrades } = await serve(certificate);
@@ -121,7 +121,7 @@ describe('an agent that dials wss', () => {
     await expect(dial(target, never)).rejects.toMatchObject({ code: 'connection_reset' });
   });
 
-  test('a handshake that somebody relays to another connection is refused', async () => {
+  test('a handshake that somebody relays to another connection is refused [row 82]', async () => {
     const certificate = meeting.certificate('controller');
     const { url, results } = await serve(certificate, {}, () => Buffer.alloc(32, 7));
     const target: DialTarget = {
