@@ -12,6 +12,7 @@ import {
   takeLock,
 } from '@codex-remote/platform';
 import { RemoteError } from '@codex-remote/protocol/wire';
+import { arrivedLocally } from './access/principal.ts';
 import { JoinTokens } from './enrolment/join-tokens.ts';
 import { ExecChanges } from './execs/changes.ts';
 import { Execs } from './execs/execs.ts';
@@ -125,6 +126,7 @@ export async function runController(paths: ControllerPaths, replaces?: string): 
   );
   await api.ready();
   const callers = await listenPrivately(paths.socket, (socket) => {
+    arrivedLocally(socket);
     if (isShortOfDescriptors()) refuseForDescriptors(socket, controllerBuild);
     else api.server.emit('connection', socket);
   });

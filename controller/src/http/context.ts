@@ -1,5 +1,6 @@
 import type { ControllerStatus } from '@codex-remote/protocol/schema';
 import type { Clock } from '@codex-remote/protocol/wire';
+import type { Principal } from '../access/principal.ts';
 import type { Execs } from '../execs/execs.ts';
 import type { Machines } from '../machines/machines.ts';
 import type { Prompts } from '../machines/prompts.ts';
@@ -17,6 +18,10 @@ export interface ApiContext {
 
 /** One request, not yet parsed. `signal` is aborted when the caller goes away. */
 export interface ApiCall {
+  /** Who asks, from its connection. The route's scope was checked before the handler is called. */
+  readonly principal: Principal;
+  /** Where the connection came from: `socket`, or the address of the other side. */
+  readonly source: string;
   readonly params: unknown;
   readonly query: unknown;
   readonly body: unknown;

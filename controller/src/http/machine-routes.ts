@@ -12,12 +12,14 @@ import {
   sshContext,
 } from '@codex-remote/protocol/schema';
 import { z } from 'zod';
+import { reachOf } from '../access/scopes.ts';
 import type { ApiCall, ApiContext } from './context.ts';
 import { machineParams, queryCount } from './query.ts';
 import type { RecordResponse } from './record-response.ts';
 
-export function listMachines({ machines }: ApiContext, _call: ApiCall): { machines: MachineView[] } {
-  return { machines: machines.list() };
+export function listMachines({ machines }: ApiContext, call: ApiCall): { machines: MachineView[] } {
+  const seen = reachOf(call.principal, 'machines:read');
+  return { machines: machines.list().filter(({ machine }) => seen.has(machine)) };
 }
 
 export function addMachine({ machines }: ApiContext, call: ApiCall): Promise<MachineView> {
@@ -40,12 +42,10 @@ export async function removeMachine({ machines }: ApiContext, call: ApiCall): Pr
   return { removed: true };
 }
 
+/** Only who could read our files says how SSH is to be made: its paths and what it accepts are this host's. */
 export function checkMachine({ machines }: ApiContext, call: ApiCall): Promise<MachineCheck> {
-  return machines.check(
-    machineParams.parse(call.params).name,
-    sshContext.parse(call.body ?? {}),
-    call.signal,
-  );
+  const context = call.principal.kind === 'local' ? sshContext.parse(call.body ?? {}) : {};
+  return machines.check(machineParams.parse(call.params).name, context, call.signal);
 }
 
 /** The work goes on when the caller goes away; another `up` attaches to it. */

@@ -1,3 +1,4 @@
+import type { Scope } from '../access/scopes.ts';
 import type { ApiCall, ApiContext } from './context.ts';
 import { controllerStatus, stopController } from './controller-routes.ts';
 import {
@@ -25,8 +26,16 @@ import type { RecordResponse } from './record-response.ts';
 
 interface Place {
   readonly method: 'GET' | 'POST' | 'DELETE';
+  /** `:name` is a machine, and only that. */
   readonly url: string;
+  /**
+   * What a caller must hold: a scope, there where it names a machine (`:name`, or `machine` in the query) for that machine.
+   * `local`: only our own user on this host. `any`: whoever is known.
+   */
+  readonly scope: RouteScope;
 }
+
+export type RouteScope = Scope | 'local' | 'any';
 
 type JsonHandler = (context: ApiContext, call: ApiCall) => unknown;
 /** Writes records, the last one an event. */
@@ -37,23 +46,24 @@ export type Route =
   | (Place & { readonly kind: 'json'; readonly handle: JsonHandler; readonly follow?: RecordsHandler })
   | (Place & { readonly kind: 'records'; readonly handle: RecordsHandler });
 
+// biome-ignore format: one route a line reads as the table that it is.
 export const routes: readonly Route[] = [
-  { method: 'GET', url: '/v1/controller', kind: 'json', handle: controllerStatus },
-  { method: 'POST', url: '/v1/controller/stop', kind: 'json', handle: stopController },
-  { method: 'GET', url: '/v1/machines', kind: 'json', handle: listMachines },
-  { method: 'POST', url: '/v1/machines', kind: 'json', handle: addMachine },
-  { method: 'GET', url: '/v1/machines/:name', kind: 'json', handle: showMachine },
-  { method: 'DELETE', url: '/v1/machines/:name', kind: 'json', handle: removeMachine },
-  { method: 'POST', url: '/v1/machines/:name/queues', kind: 'json', handle: setMachineQueues },
-  { method: 'POST', url: '/v1/machines/:name/check', kind: 'json', handle: checkMachine },
-  { method: 'POST', url: '/v1/machines/:name/up', kind: 'records', handle: machineUp },
-  { method: 'POST', url: '/v1/prompts/:id', kind: 'json', handle: answerPrompt },
-  { method: 'POST', url: '/v1/machines/:name/down', kind: 'json', handle: machineDown },
-  { method: 'GET', url: '/v1/execs', kind: 'json', handle: listExecs },
-  { method: 'POST', url: '/v1/execs', kind: 'json', handle: startExec, follow: runExec },
-  { method: 'GET', url: '/v1/execs/:id', kind: 'json', handle: getExec },
-  { method: 'GET', url: '/v1/execs/:id/logs', kind: 'records', handle: readLogs },
-  { method: 'GET', url: '/v1/execs/:id/watch', kind: 'records', handle: watchExec },
-  { method: 'POST', url: '/v1/execs/:id/cancel', kind: 'json', handle: cancelExec },
-  { method: 'GET', url: '/v1/execs-wait', kind: 'json', handle: waitExecs },
+  { method: 'GET', url: '/v1/controller', scope: 'any', kind: 'json', handle: controllerStatus },
+  { method: 'POST', url: '/v1/controller/stop', scope: 'local', kind: 'json', handle: stopController },
+  { method: 'GET', url: '/v1/machines', scope: 'machines:read', kind: 'json', handle: listMachines },
+  { method: 'POST', url: '/v1/machines', scope: 'admin', kind: 'json', handle: addMachine },
+  { method: 'GET', url: '/v1/machines/:name', scope: 'machines:read', kind: 'json', handle: showMachine },
+  { method: 'DELETE', url: '/v1/machines/:name', scope: 'admin', kind: 'json', handle: removeMachine },
+  { method: 'POST', url: '/v1/machines/:name/queues', scope: 'admin', kind: 'json', handle: setMachineQueues },
+  { method: 'POST', url: '/v1/machines/:name/check', scope: 'machines:read', kind: 'json', handle: checkMachine },
+  { method: 'POST', url: '/v1/machines/:name/up', scope: 'local', kind: 'records', handle: machineUp },
+  { method: 'POST', url: '/v1/prompts/:id', scope: 'local', kind: 'json', handle: answerPrompt },
+  { method: 'POST', url: '/v1/machines/:name/down', scope: 'admin', kind: 'json', handle: machineDown },
+  { method: 'GET', url: '/v1/execs', scope: 'exec:read', kind: 'json', handle: listExecs },
+  { method: 'POST', url: '/v1/execs', scope: 'exec:run', kind: 'json', handle: startExec, follow: runExec },
+  { method: 'GET', url: '/v1/execs/:id', scope: 'exec:read', kind: 'json', handle: getExec },
+  { method: 'GET', url: '/v1/execs/:id/logs', scope: 'logs:read', kind: 'records', handle: readLogs },
+  { method: 'GET', url: '/v1/execs/:id/watch', scope: 'logs:read', kind: 'records', handle: watchExec },
+  { method: 'POST', url: '/v1/execs/:id/cancel', scope: 'exec:run', kind: 'json', handle: cancelExec },
+  { method: 'GET', url: '/v1/execs-wait', scope: 'exec:read', kind: 'json', handle: waitExecs },
 ];

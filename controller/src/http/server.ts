@@ -3,6 +3,8 @@ import { recordsContentType } from '@codex-remote/protocol/schema';
 import { RemoteError } from '@codex-remote/protocol/wire';
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import { z } from 'zod';
+import { authorize } from './authorize.ts';
+import { type Caller, callerOf, closedDoor, type Door, unauthorized } from './callers.ts';
 import type { ApiContext } from './context.ts';
 import { RecordResponse } from './record-response.ts';
 import { type RecordsHandler, type Route, routes } from './routes.ts';
@@ -12,22 +14,39 @@ const maxJsonBytes = 1024 * 1024;
 /** Request line and headers: a wait for 1000 execs names each. */
 const maxHeaderBytes = 128 * 1024;
 
-/** The HTTP API. Every answer carries `x-codex-remote-build`, so that a newer CLI knows an older controller. */
-export function createApi(context: ApiContext, build: string, log: Logger): FastifyInstance {
+/**
+ * The HTTP API. Every answer to a caller that is known carries `x-codex-remote-build`, so that a newer CLI knows an older
+ * controller. A connection that `arrivedLocally` did not name is of the network, and goes through the `door`.
+ */
+export function createApi(
+  context: ApiContext,
+  build: string,
+  log: Logger,
+  door: Door = closedDoor,
+): FastifyInstance {
   const app = fastify({
     bodyLimit: maxJsonBytes,
     forceCloseConnections: true,
     return503OnClosing: false,
     http: { maxHeaderSize: maxHeaderBytes },
+    exposeHeadRoutes: false,
     routerOptions: { maxParamLength: maxHeaderBytes },
     // What fastify refuses before there is a route: a URL that cannot be decoded.
     frameworkErrors: (error, _request, reply) => sendError(reply, error, log),
   });
   app.removeContentTypeParser('text/plain');
   app.addContentTypeParser(recordsContentType, (_request, payload, done) => done(null, payload));
-  app.addHook('onRequest', (_request, reply, done) => {
+  const callers = new WeakMap<FastifyRequest, Caller>();
+  // Before anything is read of the body, also where there is no such route.
+  app.addHook('onRequest', async (request, reply) => {
+    try {
+      callers.set(request, callerOf(request.raw, door));
+    } catch (error) {
+      // Who is not let in keeps no connection.
+      reply.raw.setHeader('connection', 'close');
+      throw error;
+    }
     reply.raw.setHeader('x-codex-remote-build', build);
-    done();
   });
   app.setErrorHandler((error, _request, reply) => sendError(reply, error, log));
   app.setNotFoundHandler((request, reply) =>
@@ -44,7 +63,7 @@ export function createApi(context: ApiContext, build: string, log: Logger): Fast
     app.route({
       method: route.method,
       url: route.url,
-      handler: (request, reply) => run(route, context, request, reply, log),
+      handler: (request, reply) => run(route, context, callers.get(request), request, reply, log),
     });
   return app;
 }
@@ -52,16 +71,25 @@ export function createApi(context: ApiContext, build: string, log: Logger): Fast
 async function run(
   route: Route,
   context: ApiContext,
+  caller: Caller | undefined,
   request: FastifyRequest,
   reply: FastifyReply,
   log: Logger,
 ): Promise<unknown> {
+  if (!caller) throw unauthorized();
+  authorize(route, caller.principal, request, () => context.machines.names());
   // The caller going away ends its request: close comes before finish only then.
   const gone = new AbortController();
   reply.raw.on('close', () => {
     if (!reply.raw.writableFinished) gone.abort();
   });
-  const call = { params: request.params, query: request.query, body: request.body, signal: gone.signal };
+  const call = {
+    ...caller,
+    params: request.params,
+    query: request.query,
+    body: request.body,
+    signal: gone.signal,
+  };
   const records = recordsHandler(route, request);
   if (!records) return route.kind === 'json' ? route.handle(context, call) : undefined;
   reply.hijack();

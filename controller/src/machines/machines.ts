@@ -88,6 +88,10 @@ export class Machines {
     this.#world = { ...options, tunnels };
   }
 
+  names(): string[] {
+    return this.#world.registry.list().map(({ name }) => name);
+  }
+
   list(): MachineView[] {
     return this.#world.registry.list().map((machine) => this.#view(machine));
   }

@@ -6,6 +6,7 @@ import { createLogger, RotatingFile, systemClock } from '@codex-remote/platform'
 import type { ControllerStatus } from '@codex-remote/protocol/schema';
 import { encodeRecord, RecordParser, streamId } from '@codex-remote/protocol/wire';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { arrivedLocally } from '../../src/access/principal.ts';
 import { createApi } from '../../src/http/server.ts';
 import type { Machines } from '../../src/machines/machines.ts';
 import { Prompts } from '../../src/machines/prompts.ts';
@@ -30,6 +31,7 @@ beforeEach(async () => {
     stop: () => undefined,
   };
   app = createApi(context, 'build', createLogger(new RotatingFile(join(folder, 'log'))));
+  app.server.prependListener('connection', arrivedLocally);
   await app.listen({ path: socketPath });
 });
 
