@@ -6,6 +6,7 @@ import { WsTransport, webSocketLimits, webSocketProtocol, zeroMask } from '@code
 import type { AgentEndpoint, TransportKind } from '@codex-remote/protocol/schema';
 import { RemoteError } from '@codex-remote/protocol/wire';
 import { WebSocket } from 'ws';
+import { connectThrough } from './proxy.ts';
 
 /** One place to dial: an endpoint with its tunnel sockets spelled out. */
 export type DialTarget =
@@ -24,7 +25,8 @@ const exporterLabel = 'EXPORTER-codex-remote-session-auth';
 
 /**
  * Opens a WebSocket; `signal` gives up, and is the only limit in time. The caller owns the transport from then on.
- * Redirects are not followed, other answers than 101 destroy the socket. Throws `connection_reset` or `unauthorized` (a certificate that is not the pinned one).
+ * Redirects are not followed, other answers than 101 destroy the socket. Throws `connection_reset`,
+ * `proxy_failed`, or `unauthorized` (a certificate that is not the pinned one).
  */
 export async function dial(target: DialTarget, signal: AbortSignal): Promise<Dialled> {
   switch (target.kind) {
@@ -96,15 +98,18 @@ function upgrade(
  * TLS 1.3 to a controller whose certificate we were given. The pin is compared after `secureConnect` and before any byte
  * of ours: Node skips `checkServerIdentity` on resumed sessions, so no session is ever resumed either.
  */
-function openPinned(
+async function openPinned(
   target: Extract<AgentEndpoint, { kind: 'wss' }>,
   signal: AbortSignal,
 ): Promise<TLSSocket> {
   const url = new URL(target.url);
+  const place = { host: bareHost(url), port: Number(url.port || 443) };
+  // A proxy carries TLS that it cannot read, to the key that we compare.
+  const way = target.proxy === undefined ? undefined : await connectThrough(target.proxy, place, signal);
   return new Promise((resolve, reject) => {
     const socket = connectTls({
-      host: bareHost(url),
-      port: Number(url.port || 443),
+      ...place,
+      ...(way && { socket: way }),
       ca: target.certificates,
       minVersion: 'TLSv1.3',
       session: undefined,
@@ -139,7 +144,9 @@ function openPinned(
           new RemoteError(
             'unauthorized',
             `unauthorized: the certificate of ${url.host} is not the pinned one`,
-            { hint: 'run `codex-remote machine up` for this machine again' },
+            {
+              hint: 'something on the way answers for the controller, or its certificate was replaced: `codex-remote machine up` or `machine invite` anew',
+            },
           ),
         );
       }

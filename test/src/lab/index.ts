@@ -4,6 +4,7 @@
  */
 export { BlackholePort } from './blackhole-port.ts';
 export { Cli, type CliOptions, type CliResult, cliProgram } from './cli.ts';
+export { ConnectProxy, type ConnectProxyOptions } from './connect-proxy.ts';
 export { LoginUser, type LoginUserOptions } from './login-user.ts';
 export { type Ability, lacks, needs, type Skippable } from './needs.ts';
 export { Release } from './release.ts';

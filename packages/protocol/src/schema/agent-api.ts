@@ -112,12 +112,16 @@ export const agentEndpoint = z.discriminatedUnion('kind', [
   /** Newest `t-*.sock` in `dir`: tunnels and bridges of the controller. */
   z.object({ kind: z.literal('tunnel'), dir: z.string() }),
   z.object({ kind: z.literal('unix'), path: z.string() }),
-  /** `certificates`: PEM, trusted as they are; `spki_sha256`: base64 pins of their keys, compared on every connection. */
+  /**
+   * `certificates`: PEM, trusted as they are; `spki_sha256`: base64 pins of their keys, compared on every connection. `proxy`:
+   * `http://[user:password@]host:port`, through which it is dialled.
+   */
   z.object({
     kind: z.literal('wss'),
     url: z.string(),
     certificates: z.array(z.string()),
     spki_sha256: z.array(z.string()),
+    proxy: z.string().optional(),
   }),
   /** Loopback only, for tests. */
   z.object({ kind: z.literal('ws'), url: z.string() }),
