@@ -6,6 +6,7 @@ import { RemoteError } from '@codex-remote/protocol/wire';
 import { runBridge } from './commands/bridge.ts';
 import { runDaemon } from './commands/daemon.ts';
 import { initAgent } from './commands/init.ts';
+import { type JoinAnswer, joinController, joinText, readInvitationFile } from './commands/join.ts';
 import { purgeHome } from './commands/purge.ts';
 import { ReadyPipe } from './commands/ready-pipe.ts';
 import { startAgent } from './commands/start.ts';
@@ -16,8 +17,8 @@ import { thisHost } from './service/host.ts';
 import { agentVersion } from './version.ts';
 
 /**
- * The agent's own command line, for `machine up` and `machine down` only. One JSON line on stdout:
- * `{"ok":true,…}` or `{"ok":false,"error":WireError}` with exit status 1.
+ * The agent's own command line, for `machine up`, `machine down` and invitations only. One JSON line on stdout:
+ * `{"ok":true,…}` or `{"ok":false,"error":WireError}` with exit status 1. `join` at a terminal says it in words.
  */
 const bundle = fileURLToPath(import.meta.url);
 
@@ -30,6 +31,8 @@ const flags = {
   service: { type: 'string' },
   keeper: { type: 'string' },
   'ready-fd': { type: 'string' },
+  /** `join`: the invitation, in place of stdin. */
+  file: { type: 'string' },
 } as const;
 
 interface Call {
@@ -38,10 +41,17 @@ interface Call {
   readonly service: AgentService['kind'];
   readonly keeper: number | undefined;
   readonly readyFd: number | undefined;
+  readonly file: string | undefined;
 }
 
 const commands: Readonly<Record<string, (call: Call) => Promise<object | undefined>>> = {
   init: async () => initAgent(JSON.parse(await readStdin()), agentVersion),
+  join: async ({ file }) =>
+    joinController(file === undefined ? await readStdin() : readInvitationFile(file), {
+      bundle,
+      version: agentVersion,
+      host: thisHost(),
+    }),
   start: ({ home, boot }) => startAgent({ home, bundle, boot, host: thisHost() }),
   stop: async ({ home }) => ({ stopped: await stopAgent(home, thisHost()), ...unfinishedExecs(home) }),
   purge: async ({ home }) => ({ purged: await purgeHome(home, thisHost()) }),
@@ -75,8 +85,11 @@ async function main(argv: readonly string[]): Promise<void> {
     service: agentService.shape.kind.parse(values.service ?? 'bare'),
     keeper: values.keeper === undefined ? undefined : Number(values.keeper),
     readyFd: values['ready-fd'] === undefined ? undefined : Number(values['ready-fd']),
+    file: values.file,
   });
-  if (answer) process.stdout.write(`${JSON.stringify({ ok: true, ...answer })}\n`);
+  if (!answer) return;
+  const text = forPerson() ? joinText(answer as JoinAnswer) : JSON.stringify({ ok: true, ...answer });
+  process.stdout.write(`${text}\n`);
 }
 
 async function readStdin(): Promise<string> {
@@ -85,13 +98,22 @@ async function readStdin(): Promise<string> {
   return Buffer.concat(chunks).toString('utf8');
 }
 
+/** Somebody has pasted an invitation here. */
+function forPerson(): boolean {
+  return process.argv[2] === 'join' && process.stdout.isTTY;
+}
+
+function failureText({ code, message, details: { hint } }: RemoteError): string {
+  return `codex-remote: ${message} (${code})${hint === undefined ? '' : `\n  ${hint}`}`;
+}
+
 process.umask(0o077);
 main(process.argv.slice(2)).then(
   // Streams of a bridge may still hold the loop open; what had to be done is done.
   () => process.stdout.write('', () => process.exit(0)),
   (error: unknown) => {
-    process.stdout.write(`${JSON.stringify({ ok: false, error: RemoteError.from(error).toWire() })}\n`, () =>
-      process.exit(1),
-    );
+    const failure = RemoteError.from(error);
+    const text = forPerson() ? failureText(failure) : JSON.stringify({ ok: false, error: failure.toWire() });
+    process.stdout.write(`${text}\n`, () => process.exit(1));
   },
 );

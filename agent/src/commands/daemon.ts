@@ -1,4 +1,4 @@
-import { unlinkSync } from 'node:fs';
+import { rmSync, unlinkSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
   closeInheritedDescriptors,
@@ -18,6 +18,7 @@ import type { AgentService } from '@codex-remote/protocol/schema';
 import { RemoteError } from '@codex-remote/protocol/wire';
 import { Connector } from '../connect/connector.ts';
 import { JoinTokenFile } from '../connect/join-token-file.ts';
+import { writeLinkState } from '../connect/link-state.ts';
 import { ExecStore } from '../exec/store.ts';
 import { type AgentHome, readAgentConfig } from '../home.ts';
 import { createHandler } from '../serve/serve-session.ts';
@@ -72,6 +73,7 @@ export async function runDaemon(home: AgentHome, options: DaemonOptions): Promis
       instanceId: newId(clock.wall()),
       version: agentVersion,
     },
+    onLink: (connected, error) => writeLinkState(home.link, connected, error),
     accept: createHandler({ store, version: agentVersion, stop: stopping.resolve }),
   });
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => stopping.resolve());
@@ -103,6 +105,7 @@ export async function runDaemon(home: AgentHome, options: DaemonOptions): Promis
   await running;
   store.close();
   unlinkSync(home.daemon);
+  rmSync(home.link, { force: true });
   logFile.close();
   lock.release();
 }

@@ -13,6 +13,8 @@ export interface ConnectorOptions {
   readonly log: Logger;
   /** Serves one request of the controller. */
   readonly accept: (channel: Channel, verb: string, params: unknown) => void;
+  /** Told when a session begins, and why there is none after an attempt. */
+  readonly onLink?: (connected: boolean, error?: RemoteError) => void;
 }
 
 const firstWaitMs = 200;
@@ -97,8 +99,10 @@ export class Connector {
         await this.#hold(session, target);
         return true;
       } catch (error) {
-        const { code, message } = RemoteError.from(error);
+        const failure = RemoteError.from(error);
+        const { code, message } = failure;
         this.#options.log.info({ target: describe(target), code, err: message }, 'dial failed');
+        this.#options.onLink?.(false, failure);
       }
     }
     return false;
@@ -124,14 +128,16 @@ export class Connector {
   }
 
   async #hold(session: Session, target: DialTarget): Promise<void> {
-    const { log } = this.#options;
+    const { log, onLink } = this.#options;
     this.#session = session;
     if (this.#stopped.signal.aborted) {
       session.end(new RemoteError('shutting_down', 'the agent was asked to stop'));
     }
     log.info({ target: describe(target) }, 'connected');
+    onLink?.(true);
     const cause = await session.closed;
     this.#session = undefined;
+    onLink?.(false, cause);
     log.info({ code: cause.code, err: cause.message }, 'disconnected');
   }
 }
