@@ -91,7 +91,7 @@ async function bundleInto(out: string, failpoints: boolean): Promise<void> {
     entryPoints: [entry.boot],
     outfile: join(fresh, 'boot.cjs'),
   });
-  for (const script of ['exec/shim.sh', 'service/keeper.sh']) {
+  for (const script of ['shim/shim.sh', 'service/keeper.sh']) {
     await copyFile(join(root, 'agent/src', script), join(fresh, basename(script)));
     await chmod(join(fresh, basename(script)), 0o644);
   }

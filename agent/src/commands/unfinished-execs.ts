@@ -1,6 +1,6 @@
 import { takeLock } from '@codex-remote/platform';
-import { ExecStore } from '../exec/store.ts';
 import type { AgentHome } from '../home.ts';
+import { ExecStore } from '../store/store.ts';
 
 /** What has not ended in a home that no daemon serves. */
 export interface UnfinishedExecs {

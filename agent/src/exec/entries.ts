@@ -2,12 +2,20 @@ import { randomBytes } from 'node:crypto';
 import { renameSync, rmSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type ExecState, isEnded } from '@codex-remote/protocol/schema';
+import { type ExecState, isEnded, type QueuedReason } from '@codex-remote/protocol/schema';
 import { RemoteError } from '@codex-remote/protocol/wire';
 import type { ExecFolder } from '../folder/folder.ts';
-import type { Place } from './queues.ts';
 import type { Supervisor } from './supervisor.ts';
 import type { Tombstones } from './tombstones.ts';
+
+/** Where a queued exec stands, for its state. */
+export interface Place {
+  readonly reason: QueuedReason;
+  /** Among those that wait in its queue, from 1 on. */
+  readonly position?: number;
+  /** At most `maxWaitingFor` of those whose end it waits for. */
+  readonly waiting_for?: string[];
+}
 
 /** What an exec waits for that has not started. */
 export interface Waiting {

@@ -7,12 +7,12 @@ import type { EnvironmentSource } from '../environment/source.ts';
 import type { ExecFolder } from '../folder/folder.ts';
 import { writeLine } from '../folder/journal.ts';
 import type { StoredIdentity, StoredSpec } from '../folder/stored.ts';
+import { jobEnvironment, splitUncarried } from '../shim/job-env.ts';
+import { asRefusal } from '../shim/shim-factory.ts';
+import type { ShimSupply } from '../shim/shim-supply.ts';
 import { checkArgsFit, resolveCommand, systemArgsLimit } from './command.ts';
 import type { Gate } from './gate.ts';
-import { jobEnvironment, splitUncarried } from './job-env.ts';
 import type { Machine } from './machine.ts';
-import { asRefusal } from './shim-factory.ts';
-import type { ShimSupply } from './shim-supply.ts';
 import type { StartedExec } from './supervisor.ts';
 import type { Watches } from './watches.ts';
 

@@ -5,12 +5,12 @@ import { RemoteError, type Timer } from '@codex-remote/protocol/wire';
 import type { ExecFolder, FolderSnapshot } from '../folder/folder.ts';
 import type { Journal } from '../folder/journal.ts';
 import type { CancelIntent, StoredIdentity, StoredSpec } from '../folder/stored.ts';
+import { shellAtGate } from '../shim/gate-shell.ts';
+import type { GatedShim } from '../shim/spawn.ts';
 import { endProcesses } from './cancel.ts';
 import { Deadline } from './deadline.ts';
-import { shellAtGate } from './gate-shell.ts';
 import { isDrained, judge, lingerMs, type Probe } from './judge.ts';
 import type { Machine } from './machine.ts';
-import type { GatedShim } from './spawn.ts';
 
 /** Between TERM and KILL where nobody says otherwise. */
 export const defaultGraceMs = 10_000;

@@ -6,10 +6,10 @@ import type { StoredIdentity, StoredSpec } from '../folder/stored.ts';
 import type { KeptLogs } from '../logs/log-keeper.ts';
 import { Pumps } from '../logs/pumps.ts';
 import { TimeSampler } from '../logs/time-sampler.ts';
+import type { GatedShim } from '../shim/spawn.ts';
 import type { Entries } from './entries.ts';
 import type { LogLimits, LogLimitWatch } from './log-limits.ts';
 import type { Machine } from './machine.ts';
-import type { GatedShim } from './spawn.ts';
 import { type StartedExec, Supervisor } from './supervisor.ts';
 
 /** Behind the folders' watches: finds what no event told, such as a shim that died with its waiter. */

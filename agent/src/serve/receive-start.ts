@@ -1,7 +1,7 @@
 import { type ExecSpec, execSpec, maxSpecBytes } from '@codex-remote/protocol/schema';
 import { type Channel, RecordParser, RemoteError, streamId } from '@codex-remote/protocol/wire';
-import type { Spool } from '../exec/spool.ts';
-import type { ExecStore, StartRequest } from '../exec/store.ts';
+import type { Spool } from '../store/spool.ts';
+import type { ExecStore, StartRequest } from '../store/store.ts';
 import { parseOrRefuse } from './parse.ts';
 
 /**

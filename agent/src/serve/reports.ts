@@ -7,7 +7,7 @@ import {
   reportTailBytes,
 } from '@codex-remote/protocol/schema';
 import { type Channel, type Clock, RemoteError, type Timer } from '@codex-remote/protocol/wire';
-import type { ExecStore } from '../exec/store.ts';
+import type { ExecStore } from '../store/store.ts';
 import { parseOrRefuse } from './parse.ts';
 
 /** Payload of one page: a report with both tails fits several times, and a page fits a frame. */

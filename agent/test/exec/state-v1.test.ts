@@ -3,8 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ProcessTable } from '@codex-remote/platform';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { ExecStore } from '../../src/exec/store.ts';
 import { agentHome, readAgentConfig } from '../../src/home.ts';
+import { ExecStore } from '../../src/store/store.ts';
 
 const fixture = join(import.meta.dirname, '../../../test/fixtures/state-v1/agent');
 

@@ -12,8 +12,8 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ProcessTable } from '@codex-remote/platform';
-import { findTools, type GatedShim, type JobStart, type ShimTools, spawnShim } from '../../src/exec/spawn.ts';
 import { type ExitRecord, parseRecord, recordBytes } from '../../src/folder/record.ts';
+import { findTools, type GatedShim, type JobStart, type ShimTools, spawnShim } from '../../src/shim/spawn.ts';
 import { waitFor } from './wait-for.ts';
 
 /** Shells that the shim must be right under. Missing ones are an error, not a skip. */

@@ -3,9 +3,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { execMarkName, type ProcessStat, ProcessTable } from '@codex-remote/platform';
 import type { ExecEnded, ExecSpec, ExecState } from '@codex-remote/protocol/schema';
-import type { Spooled } from '../../src/exec/spool.ts';
-import { ExecStore, type ExecStoreOptions, type StartResult } from '../../src/exec/store.ts';
 import { ExecFolder } from '../../src/folder/folder.ts';
+import type { Spooled } from '../../src/store/spool.ts';
+import { ExecStore, type ExecStoreOptions, type StartResult } from '../../src/store/store.ts';
 
 /** A real store with real processes in a temporary home. `close` ends everything it started. */
 export class StoreLab {

@@ -1,15 +1,7 @@
-import type { ExecState, QueuedReason, QueueView } from '@codex-remote/protocol/schema';
+import type { ExecState, QueueView } from '@codex-remote/protocol/schema';
 import { isEnded } from '@codex-remote/protocol/schema';
+import type { Place } from '../exec/entries.ts';
 import { type Dependency, dependencyOf, type StateOf, type Waits } from './predecessors.ts';
-
-/** Where a queued exec stands, for its state. */
-export interface Place {
-  readonly reason: QueuedReason;
-  /** Among those that wait in its queue, from 1 on. */
-  readonly position?: number;
-  /** At most `maxWaitingFor` of those whose end it waits for. */
-  readonly waiting_for?: string[];
-}
 
 /** Keeps a state small: it travels in every report. */
 const maxWaitingFor = 16;

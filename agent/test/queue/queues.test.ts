@@ -1,6 +1,6 @@
 import type { ExecState } from '@codex-remote/protocol/schema';
 import { beforeEach, describe, expect, it } from 'vitest';
-import { Queues } from '../../src/exec/queues.ts';
+import { Queues } from '../../src/queue/queues.ts';
 
 let states: Map<string, ExecState>;
 let concurrency: Record<string, number>;

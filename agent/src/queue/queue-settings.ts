@@ -4,7 +4,7 @@ import { defaultConcurrency, type QueueSettings, queueSettings } from '@codex-re
 import { RemoteError } from '@codex-remote/protocol/wire';
 import { z } from 'zod';
 import { parseStored } from '../folder/stored.ts';
-import { asRefusal } from './shim-factory.ts';
+import { asRefusal } from '../shim/shim-factory.ts';
 
 const stored = z.object({ version: z.literal(1), concurrency: queueSettings });
 

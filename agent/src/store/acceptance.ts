@@ -3,23 +3,23 @@ import { closeSync, rmSync } from 'node:fs';
 import { failpoint } from '@codex-remote/platform';
 import type { ExecEnded, ExecSpec, ExecState } from '@codex-remote/protocol/schema';
 import { RemoteError } from '@codex-remote/protocol/wire';
+import { commandLine } from '../exec/command.ts';
+import type { DiskReserve } from '../exec/disk-reserve.ts';
+import { currentState, type Entries } from '../exec/entries.ts';
+import type { Gate } from '../exec/gate.ts';
+import { failedToStart, notStarted } from '../exec/judge.ts';
+import { isConflict, type Launcher, type Plan, removeQuietly } from '../exec/launcher.ts';
+import type { Machine } from '../exec/machine.ts';
+import type { Tombstones } from '../exec/tombstones.ts';
 import { ExecFolder, type FolderSnapshot } from '../folder/folder.ts';
 import { writeLine } from '../folder/journal.ts';
 import type { StoredSpec } from '../folder/stored.ts';
-import type { Backlog } from './backlog.ts';
-import { commandLine } from './command.ts';
+import type { Backlog } from '../queue/backlog.ts';
+import type { Waits } from '../queue/predecessors.ts';
+import { asRefusal } from '../shim/shim-factory.ts';
+import type { ShimSupply } from '../shim/shim-supply.ts';
 import { requestDigest } from './digest.ts';
-import type { DiskReserve } from './disk-reserve.ts';
-import { currentState, type Entries } from './entries.ts';
-import type { Gate } from './gate.ts';
-import { failedToStart, notStarted } from './judge.ts';
-import { isConflict, type Launcher, type Plan, removeQuietly } from './launcher.ts';
-import type { Machine } from './machine.ts';
-import type { Waits } from './predecessors.ts';
-import { asRefusal } from './shim-factory.ts';
-import type { ShimSupply } from './shim-supply.ts';
 import type { Spooled } from './spool.ts';
-import type { Tombstones } from './tombstones.ts';
 
 /** What a start consists of. The spooled files belong to the store from the call on. */
 export interface StartRequest {

@@ -1,7 +1,6 @@
-import { closeSync, lstatSync, readdirSync, rmSync } from 'node:fs';
+import { closeSync, readdirSync, rmSync } from 'node:fs';
 import { failpoint, type Logger } from '@codex-remote/platform';
 import {
-  type ExecEnded,
   type ExecSpec,
   type ExecState,
   execIdPattern,
@@ -12,21 +11,25 @@ import {
 } from '@codex-remote/protocol/schema';
 import { RemoteError } from '@codex-remote/protocol/wire';
 import PQueue from 'p-queue';
-import { ExecFolder, type FolderSnapshot } from '../folder/folder.ts';
+import type { DiskReserve } from '../exec/disk-reserve.ts';
+import { currentState, type Entries, type Entry } from '../exec/entries.ts';
+import { Gate, takenId } from '../exec/gate.ts';
+import { cancelledInQueue } from '../exec/judge.ts';
+import { isConflict, type Launcher } from '../exec/launcher.ts';
+import type { Machine } from '../exec/machine.ts';
+import type { Tombstones } from '../exec/tombstones.ts';
+import { ExecFolder } from '../folder/folder.ts';
 import { addRequest, QueuedFolder } from '../folder/queued-folder.ts';
-import type { JournalLine, StoredSpec } from '../folder/stored.ts';
-import type { DiskReserve } from './disk-reserve.ts';
-import { currentState, type Entries, type Entry, type Waiting } from './entries.ts';
-import { Gate, takenId } from './gate.ts';
-import { cancelledInQueue, failedToStart, judge, type NotStarted, notStarted, type Probe } from './judge.ts';
-import { isConflict, type Launcher } from './launcher.ts';
-import type { Machine } from './machine.ts';
+import type { StoredSpec } from '../folder/stored.ts';
+import { asRefusal } from '../shim/shim-factory.ts';
+import type { ShimSupply } from '../shim/shim-supply.ts';
+import { Departures, type Verdict, verdictOf } from './departures.ts';
+import { resolveWaits } from './predecessor-ids.ts';
 import type { StateOf, Waits } from './predecessors.ts';
 import type { QueueSettingsFile } from './queue-settings.ts';
-import { type Decision, type Place, Queues } from './queues.ts';
-import { asRefusal } from './shim-factory.ts';
-import type { ShimSupply } from './shim-supply.ts';
-import type { Tombstones } from './tombstones.ts';
+import { isThere, judgeQueued, type Queued, readQueued } from './queued.ts';
+import { type Decision, Queues } from './queues.ts';
+import { Waiter } from './waiter.ts';
 
 /** What is accepted; the spooled files become part of it. */
 export interface QueuedRequest {
@@ -56,28 +59,6 @@ export interface BacklogParts {
  */
 const startsAtOnce = 4;
 
-/** An exec between its acceptance and its start. */
-class Waiter implements Waiting {
-  readonly folder: QueuedFolder;
-  readonly spec: StoredSpec;
-  /** Resolves when it runs or has ended. */
-  readonly left: Promise<void>;
-  readonly leave: () => void;
-  readonly place: () => Place | undefined;
-  /** It is at its gate, or its end is being written: nothing else may touch it. */
-  busy = false;
-  cancel: SignalName | undefined;
-
-  constructor(folder: QueuedFolder, spec: StoredSpec, place: () => Place | undefined) {
-    const { promise, resolve } = Promise.withResolvers<void>();
-    this.folder = folder;
-    this.spec = spec;
-    this.left = promise;
-    this.leave = resolve;
-    this.place = place;
-  }
-}
-
 /**
  * The execs that wait for their start, because of a queue or of others that have to end first. Each is a folder of
  * `queued/` until its start or its end puts one into `execs/`, which by the gate can happen once; `Queues` says who is
@@ -87,6 +68,7 @@ export class Backlog {
   readonly #parts: BacklogParts;
   readonly #gate: Gate;
   readonly #queues: Queues;
+  readonly #departures: Departures;
   readonly #waiters = new Map<string, Waiter>();
   readonly #work = new PQueue({ concurrency: startsAtOnce });
   #nextTicket = 0;
@@ -100,6 +82,7 @@ export class Backlog {
       concurrencyOf: (queue) => settings.concurrencyOf(queue),
       stateOf: (id) => this.#stateOf(id),
     });
+    this.#departures = new Departures({ ...parts, open: () => this.#open });
     // Execs that run already are told of too, when they are adopted.
     entries.onChange((state) => {
       this.#queues.changed(state);
@@ -112,48 +95,36 @@ export class Backlog {
    * again whenever its exec is asked for; it has lost its place in the line then, not more.
    */
   adopt(): void {
-    const { queued, entries, log } = this.#parts;
-    const found: Found[] = [];
+    const { queued, execs, machine, entries, log } = this.#parts;
+    const found: Queued[] = [];
     for (const id of readdirSync(queued)) {
       if (!execIdPattern.test(id)) continue;
       const folder = new QueuedFolder(queued, id);
       try {
-        const one = this.#read(folder);
+        const one = readQueued(folder, execs, machine);
         if (one) found.push(one);
       } catch (error) {
         if (!(error instanceof RemoteError)) throw error;
         log?.warn({ exec: id, err: error.message }, 'a queued exec cannot be read');
         entries.addUnread(id, () => {
-          const one = this.#read(folder);
+          const one = readQueued(folder, execs, machine);
           if (one) this.#adopt(one);
         });
       }
     }
-    const ticketOf = ({ snapshot }: Found): number => snapshot.journal?.spec?.ticket ?? 0;
+    const ticketOf = ({ snapshot }: Queued): number => snapshot.journal?.spec?.ticket ?? 0;
     for (const one of found.sort((a, b) => ticketOf(a) - ticketOf(b))) {
       this.#nextTicket = Math.max(this.#nextTicket, ticketOf(one) + 1);
       this.#adopt(one);
     }
   }
 
-  /** Undefined for what is not queued, or not here. Throws as `ExecFolder` does. */
-  #read(folder: QueuedFolder): Found | undefined {
-    const { execs, machine } = this.#parts;
-    const snapshot = folder.snapshot();
-    const state = judge(snapshot, neverRan(machine), machine.hostId);
-    if (!state) return undefined;
-    // The start of this one was under way when the agent ended: the folder there is the truth.
-    if (!exists(new ExecFolder(execs, folder.id))) return { folder, snapshot, state };
-    folder.remove();
-    return undefined;
-  }
-
-  #adopt({ folder, snapshot, state }: Found): void {
+  #adopt({ folder, snapshot, state }: Queued): void {
     const { spec, end, acknowledged } = snapshot.journal ?? {};
     if (isEnded(state)) {
       if (!end) folder.note({ end: state });
       folder.dropRequest();
-      this.#settle(folder, state, acknowledged ?? false);
+      this.#departures.settle(folder, state, acknowledged ?? false);
     } else if (spec) {
       this.#queues.add(folder.id, spec);
       this.#queues.release(folder.id);
@@ -177,13 +148,7 @@ export class Backlog {
 
   /** The predecessors by their whole ids. Throws `exec_not_found`, `ambiguous_id`. */
   resolve(spec: ExecSpec): Waits {
-    const whole = (flag: string, ids: readonly string[] | undefined): string[] | undefined =>
-      ids && [...new Set(ids.map((id) => this.#wholeId(spec.exec_id, flag, id)))];
-    return {
-      queue: spec.queue,
-      after: whole('--after', spec.after),
-      after_any: whole('--after-any', spec.after_any),
-    };
+    return resolveWaits(spec, this.#parts.entries, this.#parts.tombstones);
   }
 
   /** See `Queues.admit`: `met` has a place, which `withdraw` gives back. */
@@ -209,7 +174,7 @@ export class Backlog {
     try {
       const folder = new QueuedFolder(queued, id);
       await this.#write(folder, spec, request, await supply.takeFolder());
-      const state = judge(folder.snapshot(), neverRan(machine), machine.hostId);
+      const state = judgeQueued(folder.snapshot(), machine);
       if (state?.status !== 'queued') throw new Error(`the queued exec ${id} is not read as it was written`);
       const entry = this.#entryOf(this.#waiterOf(folder, spec), state);
       entries.add(entry);
@@ -265,7 +230,7 @@ export class Backlog {
     staged: { readonly path: string; readonly journal: number },
   ): Promise<void> {
     try {
-      if (exists(new ExecFolder(this.#parts.execs, folder.id))) throw takenId(folder.id);
+      if (isThere(new ExecFolder(this.#parts.execs, folder.id))) throw takenId(folder.id);
       await addRequest(staged.path, spec, { script: script?.path, stdin: stdin?.path });
       failpoint('agent.queued.before');
       await this.#gate.enter(staged.path, staged.journal, folder, stored);
@@ -291,105 +256,22 @@ export class Backlog {
     waiter.busy = true;
     const verdict =
       decision.kind === 'start'
-        ? await this.#start(waiter)
+        ? await this.#departures.start(waiter)
         : verdictOf({ why: 'dependency_failed', detail: decision.detail });
-    if (!verdict || !this.#open) return;
+    if (!verdict) return this.#left(waiter);
+    if (!this.#open) return;
     // Where nothing can be written it goes on waiting for a start that will not come: no end is claimed that is not on disk.
     await this.#end(waiter, waiter.cancel ? cancelledInQueue : verdict).catch(() => {
       waiter.busy = false;
     });
   }
 
-  /** Undefined when it runs, else how it ends. */
-  async #start(waiter: Waiter): Promise<Verdict | undefined> {
-    const { execs, machine, reserve, launcher } = this.#parts;
-    const folder = new ExecFolder(execs, waiter.folder.id);
-    try {
-      reserve.check();
-      const request = waiter.folder.request();
-      if (!request) throw new RemoteError('state_unusable', 'what it was to run cannot be read any more');
-      const hasScript = request.command.kind === 'script';
-      const script = hasScript
-        ? { path: folder.file('script'), now: waiter.folder.file('script') }
-        : undefined;
-      const plan = await launcher.plan(request, script);
-      if (plan.kind === 'failed')
-        return (found, nowMs) => failedToStart(found, nowMs, plan.exitCode, plan.why);
-      await launcher.launch({
-        folder,
-        // It cannot have run in the boot in which it was accepted.
-        spec: { ...waiter.spec, boot_id: machine.bootId, cwd: plan.cwd, warnings: [...plan.warnings] },
-        plan,
-        hasScript,
-        stdin: request.stdin ? { path: waiter.folder.file('stdin'), unlink: false } : undefined,
-        turn: {
-          begin: () => {
-            if (waiter.cancel || !this.#open) throw new RemoteError('cancelled', 'it is not to start');
-          },
-          leave: (place) => {
-            failpoint('agent.leave.before');
-            waiter.folder.handOver(place);
-            failpoint('agent.leave.after');
-          },
-        },
-      });
-      this.#left(waiter);
-      return undefined;
-    } catch (error) {
-      const { code, message } = asRefusal(error);
-      return verdictOf({ why: code, detail: message });
-    }
-  }
-
-  /** Throws `state_unusable`: then the exec waits as before. */
+  /** Throws as `Departures.end` does. */
   async #end(waiter: Waiter, verdict: Verdict): Promise<void> {
-    const { execs, machine, entries } = this.#parts;
-    const { clock, table } = machine;
-    const { folder } = waiter;
     waiter.busy = true;
-    this.#queues.hold(folder.id);
-    const nowMs = clock.wall();
-    const cancel = waiter.cancel && {
-      cause: 'cancel' as const,
-      signal: waiter.cancel,
-      at_ms: nowMs,
-      at_uptime_ms: table.uptimeMs(),
-      grace_ms: 0,
-    };
-    const place = new ExecFolder(execs, folder.id);
-    // Its start failed behind the gate: that folder is the truth already, and says that nothing ran.
-    const inPlace = place.journal()?.spec?.mark === waiter.spec.mark;
-    const state = verdict(inPlace ? place.snapshot() : folder.snapshot(), nowMs);
-    const lines: JournalLine[] = [...(cancel ? [{ cancel }] : []), { end: state }];
-    if (inPlace) {
-      for (const line of lines) place.note(line);
-      folder.remove();
-      entries.add({ folder: place, state, supervisor: undefined, acknowledged: false });
-      entries.changed(state);
-    } else {
-      try {
-        failpoint('agent.queued_end.before');
-        await folder.end(lines);
-        failpoint('agent.queued_end.after');
-      } catch (error) {
-        throw asRefusal(error);
-      }
-      this.#settle(folder, state, false);
-    }
+    this.#queues.hold(waiter.folder.id);
+    await this.#departures.end(waiter, verdict);
     this.#left(waiter);
-  }
-
-  /** An ended exec moves to where the ended are, and is told of. */
-  #settle(folder: QueuedFolder, state: ExecEnded, acknowledged: boolean): void {
-    const { execs, entries } = this.#parts;
-    const place = new ExecFolder(execs, folder.id);
-    entries.add({
-      folder: folder.moveTo(place) ? place : folder,
-      state,
-      supervisor: undefined,
-      acknowledged,
-    });
-    entries.changed(state);
   }
 
   #waiterOf(folder: QueuedFolder, spec: StoredSpec): Waiter {
@@ -415,55 +297,4 @@ export class Backlog {
     this.#waiters.delete(waiter.folder.id);
     waiter.leave();
   }
-
-  #wholeId(execId: string, flag: string, wanted: string): string {
-    const { entries, tombstones } = this.#parts;
-    if (entries.find(wanted) || tombstones.get(wanted)) return wanted;
-    const found = entries
-      .all()
-      .map(({ folder }) => folder.id)
-      .filter((id) => id.startsWith(wanted));
-    if (found[0] !== undefined && found.length === 1) return found[0];
-    const details = { exec_id: execId, sent: 'no', facts: { predecessor: wanted } } as const;
-    if (found.length > 1)
-      throw new RemoteError('ambiguous_id', `${flag} ${wanted} matches more than one exec`, {
-        ...details,
-        hint: `give more of the id: ${found.slice(0, 5).join(', ')}`,
-      });
-    throw new RemoteError(
-      'exec_not_found',
-      `exec_id not found: ${wanted}, which ${flag} names, is not known on the machine`,
-      {
-        ...details,
-        hint: 'a predecessor is an exec of the same machine; `codex-remote exec list` shows them',
-      },
-    );
-  }
-}
-
-interface Found {
-  readonly folder: QueuedFolder;
-  readonly snapshot: FolderSnapshot;
-  readonly state: ExecState;
-}
-
-type Verdict = (found: FolderSnapshot, nowMs: number) => ExecEnded;
-
-function verdictOf(cause: NotStarted): Verdict {
-  return (found, nowMs) => notStarted(found, nowMs, cause);
-}
-
-function neverRan(machine: Machine): Probe {
-  return {
-    bootId: machine.bootId,
-    nowMs: machine.clock.wall(),
-    shimAlive: false,
-    shimSessionAlive: false,
-    jobAlive: false,
-    exitKnownMs: 0,
-  };
-}
-
-function exists(folder: ExecFolder): boolean {
-  return lstatSync(folder.path, { throwIfNoEntry: false }) !== undefined;
 }
