@@ -13,6 +13,10 @@ import {
 } from '@codex-remote/platform';
 import { RemoteError } from '@codex-remote/protocol/wire';
 import { arrivedLocally } from './access/principal.ts';
+import { AuditLog } from './audit/audit-log.ts';
+import type { AuditEntry } from './audit/entry.ts';
+import { SqliteHeadStore } from './audit/head-store.ts';
+import { readAuditSettings } from './audit/settings.ts';
 import { JoinTokens } from './enrolment/join-tokens.ts';
 import { ExecChanges } from './execs/changes.ts';
 import { Execs } from './execs/execs.ts';
@@ -55,6 +59,18 @@ export async function runController(paths: ControllerPaths, replaces?: string): 
   const identity = loadOrCreateIdentity(join(paths.config, 'controller.pem'));
   const registry = await LowdbRegistry.open(join(paths.config, 'registry.json'));
   const history = new SqliteHistory(join(paths.state, 'history.sqlite'), clock);
+  const audit = new AuditLog({
+    dir: join(paths.state, 'audit'),
+    clock,
+    heads: new SqliteHeadStore(join(paths.state, 'history.sqlite')),
+    settings: readAuditSettings(join(paths.config, 'audit.json')),
+  });
+  // A full disk is no reason not to start: what is read goes on. The log says later that it lacks an entry.
+  const noteSelf = (verb: string, facts: AuditEntry['facts'] = {}): Promise<void> =>
+    audit
+      .record({ principal: 'controller', source: 'process', verb, result: 'done', facts })
+      .catch((error: unknown) => log.error({ err: RemoteError.from(error).message }, 'audit'));
+  void noteSelf('controller.start', { pid: process.pid, version: controllerVersion, build: controllerBuild });
   const links = new Links(clock);
   const changes = new ExecChanges();
   const execs = new Execs({ registry, links, history, changes, clock });
@@ -106,6 +122,7 @@ export async function runController(paths: ControllerPaths, replaces?: string): 
       execs,
       machines,
       prompts: new Prompts(clock),
+      audit,
       clock,
       status: () => ({
         running: true,
@@ -150,6 +167,8 @@ export async function runController(paths: ControllerPaths, replaces?: string): 
     api.close(),
     new Promise((resolve) => clock.setTimer(drainMs, () => resolve(undefined))),
   ]);
+  await noteSelf('controller.stop', { pid: process.pid });
+  await audit.close();
   history.close();
   log.info('controller stopped');
   logFile.close();

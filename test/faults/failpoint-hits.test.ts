@@ -1,4 +1,4 @@
-import { readdir, readFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { failpoints, ProcessTable } from '@codex-remote/platform';
 import { waitFor } from '@codex-remote/test/lab';
@@ -14,6 +14,10 @@ test('every failpoint is met by programs that do their work', { timeout: 240_000
     const { cli } = lab;
     const hits = lab.file('hits');
     cli.env.CR_FP_HITS = hits;
+    // The audit log begins files soon, and lets the oldest go.
+    await mkdir(lab.file('config'), { mode: 0o700 });
+    await writeFile(lab.file('config/audit.json'), JSON.stringify({ segment_bytes: 256, keep_bytes: 256 }));
+    for (let i = 0; i < 3; i++) await lab.restartController();
     await cli.json(['machine', 'up', 'local']);
 
     await lab.start('ends', 'exit 7');

@@ -1,6 +1,7 @@
 import type { ControllerStatus } from '@codex-remote/protocol/schema';
 import type { Clock } from '@codex-remote/protocol/wire';
 import type { Principal } from '../access/principal.ts';
+import type { Audit } from '../audit/audit-log.ts';
 import type { Execs } from '../execs/execs.ts';
 import type { Machines } from '../machines/machines.ts';
 import type { Prompts } from '../machines/prompts.ts';
@@ -10,6 +11,7 @@ export interface ApiContext {
   readonly execs: Execs;
   readonly machines: Machines;
   readonly prompts: Prompts;
+  readonly audit: Audit;
   readonly clock: Clock;
   readonly status: () => ControllerStatus;
   /** Stops the process once the answer is out. */

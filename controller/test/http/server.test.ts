@@ -10,6 +10,7 @@ import { arrivedLocally } from '../../src/access/principal.ts';
 import { createApi } from '../../src/http/server.ts';
 import type { Machines } from '../../src/machines/machines.ts';
 import { Prompts } from '../../src/machines/prompts.ts';
+import { NotedAudit } from '../audit/noted-audit.ts';
 import { execsWorld, running } from '../execs/machine-stand-in.ts';
 
 const records = 'application/vnd.codex-remote.records';
@@ -26,6 +27,7 @@ beforeEach(async () => {
     execs: world.execs,
     machines: {} as Machines,
     prompts: new Prompts(systemClock),
+    audit: new NotedAudit(),
     clock: systemClock,
     status: () => ({ running: true }) as ControllerStatus,
     stop: () => undefined,

@@ -29,6 +29,14 @@ export const failpoints = [
   'controller.start.after',
   'controller.history.before',
   'controller.history.after',
+  'controller.audit.before',
+  /** The line is in the file and not yet on disk. */
+  'controller.audit.written',
+  'controller.audit.after',
+  'controller.audit_rotate.before',
+  'controller.audit_rotate.after',
+  'controller.audit_remove.before',
+  'controller.audit_remove.after',
   'controller.acknowledge.before',
   'controller.acknowledge.after',
 

@@ -1,0 +1,24 @@
+import type { Audit } from '../../src/audit/audit-log.ts';
+import type { AuditEntry } from '../../src/audit/entry.ts';
+
+/** Remembers what it was told, and is on no disk. */
+export class NotedAudit implements Audit {
+  readonly entries: AuditEntry[] = [];
+
+  record(entry: AuditEntry): Promise<void> {
+    return this.write(entry).durable;
+  }
+
+  write(entry: AuditEntry): { durable: Promise<void> } {
+    this.entries.push(entry);
+    return { durable: Promise.resolve() };
+  }
+
+  list(): ReturnType<Audit['list']> {
+    return Promise.resolve({ entries: [], more: false });
+  }
+
+  verify(): ReturnType<Audit['verify']> {
+    return Promise.reject(new Error('nothing to verify'));
+  }
+}
