@@ -1,6 +1,5 @@
 import { createInterface } from 'node:readline';
 import { Writable } from 'node:stream';
-import { forTerminal } from '@codex-remote/client';
 import type { Output } from './output.ts';
 
 /**
@@ -18,7 +17,7 @@ export async function askAtTerminal(
   const lines = createInterface({ input: process.stdin, output: shown, terminal: true, historySize: 0 });
   try {
     // Only now: from here on the terminal shows nothing by itself.
-    await output.write(forTerminal(question.text), 'stderr');
+    await output.text(question.text, 'stderr');
     return await new Promise<string | undefined>((resolve) => {
       lines.once('line', resolve);
       lines.once('close', () => resolve(undefined));

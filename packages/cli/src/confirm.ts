@@ -12,7 +12,7 @@ export async function confirm(
   if (yes) return;
   if (!output.terminal || output.mode !== 'human')
     throw usage({ name: command }, `${question.replace(/\?$/, '')}: this needs --yes`);
-  await output.write(`${question} [y/N] `, 'stderr');
+  await output.text(`${question} [y/N] `, 'stderr');
   const typed = Buffer.alloc(64);
   const length = readSync(0, typed);
   if (!/^y(es)?\s*$/i.test(typed.toString('utf8', 0, length)))

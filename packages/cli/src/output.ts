@@ -1,6 +1,6 @@
 import { writeSync } from 'node:fs';
 import { isatty } from 'node:tty';
-import { safeJson } from '@codex-remote/client';
+import { forTerminal, safeJson } from '@codex-remote/client';
 import { RemoteError } from '@codex-remote/protocol/wire';
 
 export type OutputMode = 'json' | 'human' | 'raw' | 'brief';
@@ -86,9 +86,14 @@ export class Output {
     await this.write(`${safeJson(value)}\n`);
   }
 
+  /** Text for people: whatever came into it, nothing of it acts on the terminal. Throws `ReaderGone`. */
+  async text(text: string, to: 'stdout' | 'stderr' = 'stdout'): Promise<void> {
+    await this.write(harmless(text), to);
+  }
+
   /** A message for people, on stderr; never fails. */
   note(text: string): void {
-    this.#open().stderr.write(`${text}\n`);
+    this.#open().stderr.write(`${harmless(text)}\n`);
   }
 
   /** Resolves when everything was taken by the system. Throws `ReaderGone`. */
@@ -117,6 +122,11 @@ export class Output {
     this.#opened = { stdout, stderr };
     return this.#opened;
   }
+}
+
+/** Nothing that acts on a terminal, and nothing that writes over the beginning of its line. */
+function harmless(text: string): string {
+  return forTerminal(text).replaceAll('\r', '');
 }
 
 /** Writes `text` to a descriptor before anything else is set up, as far as it goes. */

@@ -1,4 +1,5 @@
 import { dirname } from 'node:path';
+import { oneLine } from '@codex-remote/client';
 import type { Context } from './context.ts';
 import { processContext } from './context.ts';
 import { failureOf, stderrLine } from './errors.ts';
@@ -64,7 +65,7 @@ export class Shell {
     const streams = value !== undefined && 'type' in value;
     // The end of a stream is a remark of ours, not the remote's output.
     if (text !== '' && streams && terminal) this.output.note(text);
-    else if (text !== '' && !streams) await this.output.write(`${text}\n`);
+    else if (text !== '' && !streams) await this.output.text(`${text}\n`);
   }
 
   async #fail(thrown: unknown, command: string | undefined): Promise<number> {
@@ -78,7 +79,7 @@ export class Shell {
     this.output.note(stderrLine(failure));
     if (this.output.mode === 'human') {
       if (failure.next_command !== undefined && this.output.terminal)
-        this.output.note(`next: ${failure.next_command}`);
+        this.output.note(oneLine(`next: ${failure.next_command}`));
       if (debug) this.output.note(String(failure.error.stack));
     } else if (this.output.mode !== 'raw') await this.output.line(failure);
     return exitOfFailure(String(failure.error.code), command);

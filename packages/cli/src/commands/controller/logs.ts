@@ -1,5 +1,5 @@
 import { closeSync, openSync, readSync, statSync } from 'node:fs';
-import { forTerminal } from '@codex-remote/client';
+import { oneLine } from '@codex-remote/client';
 import { RemoteError } from '@codex-remote/protocol/wire';
 import { command } from '../../table/command.ts';
 import { one } from '../../table/flag.ts';
@@ -16,7 +16,7 @@ export const controllerLogs = command({
   examples: [['the last 20 lines', 'controller logs --tail 20']],
   async run(values, { paths, output }) {
     const lines = lastLines(paths.log, values['tail-lines'] ?? defaultLines);
-    if (output.mode === 'human') return { exit: 0, human: () => lines.map(forTerminal).join('\n') };
+    if (output.mode === 'human') return { exit: 0, human: () => lines.map(oneLine).join('\n') };
     if (output.mode === 'raw') await output.write(lines.map((line) => `${line}\n`).join(''));
     else for (const line of lines) await output.line(asRecord(line));
     return { exit: 0, human: () => '' };

@@ -1,3 +1,4 @@
+import { oneLine } from '@codex-remote/client';
 import type { ControllerStatus } from '@codex-remote/protocol/schema';
 import { RemoteError } from '@codex-remote/protocol/wire';
 import { command } from '../../table/command.ts';
@@ -14,7 +15,9 @@ export const controllerStatus = command({
         value: { ok: true, ...runningAnswer(status) },
         exit: 0,
         human: () =>
-          `running (pid ${status.pid}, ${status.version}, since ${status.started_at}) on ${status.socket}`,
+          oneLine(
+            `running (pid ${status.pid}, ${status.version}, since ${status.started_at}) on ${status.socket}`,
+          ),
       };
     } catch (error) {
       if (!(error instanceof RemoteError) || error.code !== 'controller_unreachable') throw error;

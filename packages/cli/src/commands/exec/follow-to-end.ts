@@ -90,7 +90,7 @@ async function sayStarted({ output, clock }: Context, view: ExecView, attached: 
     output.note(
       view.state.status === 'queued'
         ? oneLineOf(view)
-        : `${attached ? 'attached to' : 'started'} ${exec_id} on ${view.machine}`,
+        : oneLine(`${attached ? 'attached to' : 'started'} ${exec_id} on ${view.machine}`),
     );
 }
 
@@ -132,7 +132,7 @@ function detached(
     stderr_offset: positions.stderr,
     next_cursor: cursor,
   };
-  return { value, exit: exitCodes.unfinished, human: () => `${id} goes on; ${oneLine(next_command)}` };
+  return { value, exit: exitCodes.unfinished, human: () => oneLine(`${id} goes on; ${next_command}`) };
 }
 
 /** Ctrl-C: the first cancels the exec, a second one stops watching while the cancel goes on. */
@@ -150,7 +150,7 @@ class Cancelling {
   interrupted(): boolean {
     if (this.#asked) return false;
     this.#asked = true;
-    this.#context.output.note(`cancelling ${this.#wanted.id}; Ctrl-C again stops watching`);
+    this.#context.output.note(oneLine(`cancelling ${this.#wanted.id}; Ctrl-C again stops watching`));
     if (this.#view !== undefined) this.#cancel(this.#view);
     return true;
   }

@@ -1,4 +1,4 @@
-import { cutText, oneLine, safeJson } from '@codex-remote/client';
+import { cutText, safeJson } from '@codex-remote/client';
 import type { ExecView } from '@codex-remote/protocol/schema';
 import type { Context } from '../../context.ts';
 import { usage } from '../../table/bind.ts';
@@ -105,8 +105,8 @@ function listText(execs: readonly ExecView[], more: boolean): string {
     machine,
     state.status === 'finished' ? `exit ${state.exit_code}` : state.status,
     state.status === 'finished' ? shownDuration(state.duration_ms) : '',
-    cutText(oneLine(state.label ?? ''), 16),
-    cutText(oneLine(state.command), 60),
+    cutText(state.label ?? '', 16),
+    cutText(state.command, 60),
   ]);
   return `${table(['ID', 'MACHINE', 'STATUS', 'TOOK', 'LABEL', 'COMMAND'], rows)}${more ? '\nthere are more: --limit' : ''}`;
 }

@@ -5,6 +5,7 @@ import {
   LogStream,
   type OutputRecord,
   type OutputStream,
+  safeJson,
 } from '@codex-remote/client';
 import { streamId } from '@codex-remote/protocol/wire';
 import type { Output } from '../../output.ts';
@@ -136,7 +137,7 @@ class JsonText implements Rendering {
   readonly #lines: JsonLines;
 
   constructor(execId: string | undefined) {
-    this.#lines = new JsonLines(execId === undefined ? '' : `"exec_id":"${execId}",`);
+    this.#lines = new JsonLines(execId === undefined ? '' : `"exec_id":${safeJson(execId)},`);
   }
 
   get length(): number {

@@ -1,4 +1,11 @@
-import { eventField, type OutputRecord, type OutputStream, Resume, readExecView } from '@codex-remote/client';
+import {
+  eventField,
+  type OutputRecord,
+  type OutputStream,
+  oneLine,
+  Resume,
+  readExecView,
+} from '@codex-remote/client';
 import type { ExecView, LogSelection } from '@codex-remote/protocol/schema';
 import { type ExecRecord, RemoteError, streamId } from '@codex-remote/protocol/wire';
 import type { Context } from '../../context.ts';
@@ -101,7 +108,7 @@ async function ended(
     : complete
       ? ''
       : `there is more; next: codex-remote exec logs --id ${view.state.exec_id} --cursor ${value.next_cursor}`;
-  return { ...(says && output.mode !== 'raw' ? { value } : {}), exit: 0, human: () => cut };
+  return { ...(says && output.mode !== 'raw' ? { value } : {}), exit: 0, human: () => oneLine(cut) };
 }
 
 function detached(_context: Context, reader: LogsReader): Outcome {

@@ -10,8 +10,17 @@ export function shownDuration(ms: number): string {
   return `${Math.floor(seconds / 3600)} h ${Math.floor((seconds % 3600) / 60)} m`;
 }
 
+/** Lines for people: what was put into one of them makes no other. */
+export function textOf(...lines: readonly string[]): string {
+  return lines.map(oneLine).join('\n');
+}
+
 /** How an exec stands, on one line. */
-export function oneLineOf({ machine, state }: ExecView): string {
+export function oneLineOf(view: ExecView): string {
+  return oneLine(standing(view));
+}
+
+function standing({ machine, state }: ExecView): string {
   const name = `${state.exec_id} on ${machine}`;
   switch (state.status) {
     case 'queued':
@@ -19,7 +28,7 @@ export function oneLineOf({ machine, state }: ExecView): string {
     case 'running':
       return `${name}: running${state.started_at === undefined ? '' : ` since ${state.started_at}`}`;
     case 'lost':
-      return `${name}: lost (${state.reason})${state.safe_to_retry ? ', it never ran' : ''}${state.detail === undefined ? '' : `: ${oneLine(state.detail)}`}`;
+      return `${name}: lost (${state.reason})${state.safe_to_retry ? ', it never ran' : ''}${state.detail === undefined ? '' : `: ${state.detail}`}`;
     case 'finished': {
       if (state.reason === 'cancelled' && state.started_at === undefined)
         return `${name}: cancelled before its start`;
@@ -27,7 +36,7 @@ export function oneLineOf({ machine, state }: ExecView): string {
         state.reason === 'exited'
           ? `exit ${state.exit_code}`
           : `${state.reason.replaceAll('_', ' ')}, exit ${state.exit_code}`;
-      const why = state.spawn_error === undefined ? '' : `: ${oneLine(state.spawn_error)}`;
+      const why = state.spawn_error === undefined ? '' : `: ${state.spawn_error}`;
       return `${name}: ${how}${state.signal === undefined ? '' : ` (${state.signal})`} after ${shownDuration(state.duration_ms)}${why}`;
     }
   }
@@ -61,8 +70,8 @@ function placeText({
 export function answerText(view: ExecView, answer: Answer): string {
   const lines = [oneLineOf(view)];
   if (answer.machine_connected === false)
-    lines.push(`${view.machine} is away; this is as of ${answer.as_of ?? 'its last report'}`);
-  if (answer.last_line !== undefined) lines.push(`last line: ${oneLine(answer.last_line)}`);
+    lines.push(oneLine(`${view.machine} is away; this is as of ${answer.as_of ?? 'its last report'}`));
+  if (answer.last_line !== undefined) lines.push(oneLine(`last line: ${answer.last_line}`));
   for (const [name, tail, from] of [
     ['stdout', answer.stdout_tail, answer.stdout_tail_from],
     ['stderr', answer.stderr_tail, answer.stderr_tail_from],
@@ -70,12 +79,13 @@ export function answerText(view: ExecView, answer: Answer): string {
     if (tail !== undefined && tail !== '')
       lines.push(`--- ${name}${from ? ` from byte ${from}` : ''} ---`, tail.replace(/\n$/, ''));
   }
-  if (answer.next_command !== undefined) lines.push(`next: ${answer.next_command}`);
+  if (answer.next_command !== undefined) lines.push(oneLine(`next: ${answer.next_command}`));
   return lines.join('\n');
 }
 
-/** Columns as wide as their widest cell. */
-export function table(header: readonly string[], rows: readonly (readonly string[])[]): string {
+/** Columns as wide as their widest cell; a cell is one line. */
+export function table(header: readonly string[], cells: readonly (readonly string[])[]): string {
+  const rows = cells.map((row) => row.map(oneLine));
   const widths = header.map((title, column) =>
     Math.max(title.length, ...rows.map((row) => row[column]?.length ?? 0)),
   );

@@ -1,7 +1,7 @@
 import { answerOf } from '@codex-remote/client';
 import { RemoteError } from '@codex-remote/protocol/wire';
 import { command } from '../../table/command.ts';
-import { oneLineOf } from './render.ts';
+import { oneLineOf, textOf } from './render.ts';
 import { requestFlags, startRequest } from './request.ts';
 
 export const execStart = command({
@@ -36,7 +36,10 @@ export const execStart = command({
       value,
       exit: 0,
       human: () =>
-        `${attached ? 'attached to ' : ''}${oneLineOf(view)}\nnext: ${next_command ?? `codex-remote exec result --id ${exec_id}`}`,
+        textOf(
+          `${attached ? 'attached to ' : ''}${oneLineOf(view)}`,
+          `next: ${next_command ?? `codex-remote exec result --id ${exec_id}`}`,
+        ),
     };
   },
 });

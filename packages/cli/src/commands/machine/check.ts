@@ -1,4 +1,3 @@
-import { oneLine } from '@codex-remote/client';
 import type { MachineCheck } from '@codex-remote/protocol/schema';
 import { RemoteError } from '@codex-remote/protocol/wire';
 import { failureOf } from '../../errors.ts';
@@ -6,6 +5,7 @@ import { command } from '../../table/command.ts';
 import { flagSwitch } from '../../table/flag.ts';
 import { machineFlag } from '../../table/shared.ts';
 import { machineOf } from '../exec/address.ts';
+import { textOf } from '../exec/render.ts';
 import { sshContext } from './ssh.ts';
 
 export const machineCheck = command({
@@ -87,10 +87,10 @@ function checkText(check: MachineCheck, answer: ReturnType<typeof checkAnswer>):
     `${check.machine}: ${ready}`,
     `  ssh: ${check.ssh_ok === null ? 'not used' : check.ssh_ok ? 'ok' : 'failed'}`,
   ];
-  if (check.error !== undefined) lines.push(`  ${oneLine(check.error.message)}`);
+  if (check.error !== undefined) lines.push(`  ${check.error.message}`);
   if ('next_command' in answer && typeof answer.next_command === 'string')
     lines.push(`next: ${answer.next_command}`);
-  return lines.join('\n');
+  return textOf(...lines);
 }
 
 function given<K extends string, V>(name: K, value: V | undefined): { [name in K]?: V } {

@@ -1,3 +1,4 @@
+import { oneLine } from '@codex-remote/client';
 import { command } from '../../table/command.ts';
 import { flagSwitch } from '../../table/flag.ts';
 import { machineFlag } from '../../table/shared.ts';
@@ -24,7 +25,9 @@ export const machineDown = command({
       value: { ok: true, ...down },
       exit: 0,
       human: () =>
-        `${down.machine}: ${down.stopped ? 'stopped' : 'was not running'}${down.purged ? ', removed' : ''}${goOn}${waits}`,
+        oneLine(
+          `${down.machine}: ${down.stopped ? 'stopped' : 'was not running'}${down.purged ? ', removed' : ''}${goOn}${waits}`,
+        ),
     };
   },
 });

@@ -1,4 +1,3 @@
-import { oneLine } from '@codex-remote/client';
 import { command } from '../../table/command.ts';
 import { table } from '../exec/render.ts';
 import { connectionText } from './show-text.ts';
@@ -15,7 +14,7 @@ export const machineList = command({
       connectionText(view),
       String(view.running ?? ''),
       view.agent_version ?? '',
-      oneLine(view.ssh ?? ''),
+      view.ssh ?? '',
     ]);
     return {
       value: { ok: true, machines },

@@ -4,6 +4,7 @@ import { many } from '../../table/flag.ts';
 import { connectWait, defaultConnectWaitMs, machineFlag } from '../../table/shared.ts';
 import * as read from '../../table/values.ts';
 import { machineOf } from '../exec/address.ts';
+import { textOf } from '../exec/render.ts';
 import { queueText } from './show-text.ts';
 
 export const machineSet = command({
@@ -31,7 +32,7 @@ export const machineSet = command({
       value: { ok: true, machine, queues },
       exit: 0,
       human: () =>
-        [`${machine}:`, ...queues.map((queue) => `  queue ${queue.queue}: ${queueText(queue)}`)].join('\n'),
+        textOf(`${machine}:`, ...queues.map((queue) => `  queue ${queue.queue}: ${queueText(queue)}`)),
     };
   },
 });

@@ -1,5 +1,5 @@
-import { oneLine } from '@codex-remote/client';
 import type { MachineView, QueueView } from '@codex-remote/protocol/schema';
+import { textOf } from '../exec/render.ts';
 
 export function connectionText({ connected, connection, installed }: MachineView): string {
   if (connected) return connection ?? 'connected';
@@ -33,7 +33,6 @@ export function machineText(view: MachineView): string {
     ...(view.queues ?? []).map((queue): [string, string] => [`queue ${queue.queue}`, queueText(queue)]),
     ['added', view.added_at],
   ];
-  for (const [name, value] of facts)
-    if (value !== undefined) lines.push(`  ${name}: ${oneLine(String(value))}`);
-  return lines.join('\n');
+  for (const [name, value] of facts) if (value !== undefined) lines.push(`  ${name}: ${value}`);
+  return textOf(...lines);
 }

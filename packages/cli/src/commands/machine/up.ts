@@ -9,7 +9,7 @@ import { flagSwitch, one } from '../../table/flag.ts';
 import { machineFlag, sshFlags } from '../../table/shared.ts';
 import * as read from '../../table/values.ts';
 import { machineOf } from '../exec/address.ts';
-import { shownDuration } from '../exec/render.ts';
+import { shownDuration, textOf } from '../exec/render.ts';
 import { sshContext } from './ssh.ts';
 
 export const machineUp = command({
@@ -99,7 +99,7 @@ function upOutcome(up: MachineUpResult) {
   return {
     value: { ok: true, ...up, next_action: 'done' },
     exit: 0,
-    human: () => [text, ...up.warnings.map((warning) => `warning: ${oneLine(warning)}`)].join('\n'),
+    human: () => textOf(text, ...up.warnings.map((warning) => `warning: ${warning}`)),
   };
 }
 

@@ -1,0 +1,280 @@
+import { mkdirSync, writeFileSync } from 'node:fs';
+import type { ServerResponse } from 'node:http';
+import { dirname, join } from 'node:path';
+import { StandInController } from '@codex-remote/client/testing';
+import { controllerPaths } from '@codex-remote/platform';
+import { type ExecRecord, encodeRecord, RemoteError, streamId } from '@codex-remote/protocol/wire';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { commands } from '../src/commands/all.ts';
+import { installedCli, type Ran, runCli, runProgram } from './support/cli.ts';
+import { actsOnTerminal, forged, hostileBytes, hostileText, poisoned } from './support/hostile-text.ts';
+
+const cli = installedCli();
+let controller: StandInController;
+beforeEach(async () => {
+  controller = await new StandInController().listen();
+});
+afterEach(() => controller[Symbol.asyncDispose]());
+
+const tail = { from: 7, base64: Buffer.from(hostileBytes).toString('base64') };
+const common = {
+  exec_id: 'x',
+  digest: 'd',
+  mode: 'async',
+  command: 'c',
+  cwd: '/',
+  label: 'l',
+  session: 's',
+  accepted_at: 't',
+  started_at: 't',
+  stdout_bytes: 3,
+  stderr_bytes: 3,
+  queue: 'q',
+  warnings: ['w'],
+};
+const view = (state: object) => ({
+  machine: 'box',
+  machine_connected: false,
+  as_of: 'then',
+  ssh_ok: true,
+  ssh_checked_at: 'then',
+  state: { ...common, ...state },
+  stdout_tail: tail,
+  stderr_tail: tail,
+});
+const finished = view({
+  status: 'finished',
+  reason: 'failed_to_start',
+  exit_code: 1,
+  signal: 'S',
+  ended_at: 't',
+  duration_ms: 5,
+  spawn_error: 'e',
+  leftover_pids: [3],
+});
+const lost = view({ status: 'lost', reason: 'r', ended_at: 't', safe_to_retry: true, why: 'w', detail: 'd' });
+const queued = view({ status: 'queued', reason: 'dependency', position: 2, waiting_for: ['a', 'b'] });
+const running = view({ status: 'running', pid: 5, last_output_at: 't' });
+
+const queue = { queue: 'q', concurrency: 1, running: 1, queued: 1 };
+const service = { kind: 'k', survives: { logout: 'l', reboot: 'r', crash: 'c' }, note: 'n' };
+const machine = {
+  machine: 'box',
+  ssh: 's',
+  connected: true,
+  connection: 'local',
+  connected_since: 't',
+  last_seen_at: 't',
+  duplicate_agent_at: 't',
+  agent_version: 'v',
+  agent_home: 'h',
+  service,
+  installed: true,
+  running: 1,
+  queued: 2,
+  queues: [queue],
+  added_at: 't',
+};
+const error = { code: 'ssh_auth_failed', message: 'm', hint: 'h', retryable: false, facts: { stage: 's' } };
+const checked = {
+  machine: 'box',
+  ssh_ok: false,
+  ssh_checked_at: 't',
+  daemon_ok: false,
+  latency_ms: 5,
+  connection: 'c',
+  agent_version: 'v',
+  shell: 's',
+  registered: true,
+  checked_at: 't',
+  error,
+  warnings: ['w'],
+};
+const up = {
+  machine: 'box',
+  connection: 'c',
+  agent_version: 'v',
+  service,
+  already_up: false,
+  stages: [{ name: 'probe', status: 'done', duration_ms: 5, detail: 'd' }],
+  duration_ms: 5,
+  warnings: ['w'],
+};
+const status = {
+  running: true,
+  pid: 5,
+  version: 'v',
+  build: 'b',
+  socket: 's',
+  started_at: 't',
+  machines_connected: 1,
+};
+
+const data = (stream: number): ExecRecord => ({ kind: 'data', stream, offset: 0, bytes: hostileBytes });
+const output = [data(streamId.stdout), data(streamId.stderr)];
+const event = (value: object): ExecRecord => ({ kind: 'event', value: poisoned(value) });
+const ends = (last: object) => [...output, event({ finished: last })];
+const begins = (first: object) => event({ started: { view: first, attached: true } });
+
+/** A line for each command, or several, with what the controller answers: an object, or records. */
+const walk: Readonly<Record<string, readonly [line: string, answer: object | readonly ExecRecord[]][]>> = {
+  'machine add': [['machine add box', machine]],
+  'machine list': [['machine list', { machines: [machine] }]],
+  'machine show': [['machine show box', machine]],
+  'machine set': [['machine set box --queue q=1', { queues: [queue] }]],
+  'machine check': [['machine check box', checked]],
+  'machine up': [
+    [
+      'machine up box',
+      [
+        event({ stage: { name: 'n', status: 'done', duration_ms: 5, detail: 'd' } }),
+        event({ prompt: { id: 'p', text: 'password: ', secret: true } }),
+        event({ up }),
+      ],
+    ],
+    ['machine up box', [event({ error })]],
+  ],
+  'machine down': [
+    ['machine down box', { machine: 'box', stopped: true, running: ['a'], queued: ['b'], purged: true }],
+  ],
+  'machine remove': [['machine remove box', { removed: true }]],
+  'exec run': [
+    ['exec run -m box --cmd x', [begins(running), ...ends(finished)]],
+    ['exec run -m box --cmd x', [begins(queued), ...ends(lost)]],
+    ['exec run -m box --cmd x', [begins(running), ...output, event({ error })]],
+  ],
+  'exec start': [
+    ['exec start -m box --cmd x', { view: running, attached: true }],
+    ['exec start -m box --cmd x', { view: queued, attached: false }],
+  ],
+  'exec result': [finished, lost, queued, running].map((each) => ['exec result x', each]),
+  'exec logs': [
+    ['exec logs x', [...output, event({ end: { complete: false, view: finished } })]],
+    [
+      'exec logs x --stream stdout --tail 5 --cursor v1.0.0.x',
+      [data(1), event({ end: { complete: true, view: running } })],
+    ],
+  ],
+  'exec watch': [
+    ['exec watch x', [begins(running), ...ends(finished)]],
+    ['exec watch x y', [begins(running), ...ends(lost)]],
+  ],
+  'exec wait': [
+    ['exec wait x', { execs: [finished], done: true }],
+    ['exec wait x y', { execs: [lost, running], done: false }],
+  ],
+  'exec cancel': [
+    ['exec cancel x', { view: finished, already_finished: true, leftover_pids: [3] }],
+    ['exec cancel x y --yes', { view: lost, already_finished: false, leftover_pids: [] }],
+  ],
+  'exec list': [['exec list', { execs: [finished, lost, queued, running], total: 4, more: true }]],
+  'controller start': [['controller start', status]],
+  'controller stop': [],
+  'controller status': [['controller status', status]],
+  'controller logs': [['controller logs', {}]],
+  version: [['version', {}]],
+};
+const lines = Object.values(walk).flat();
+
+function answering(answer: object | readonly ExecRecord[]): void {
+  controller.answers.push({
+    path: /./,
+    answer: (_asked, response: ServerResponse) => {
+      if (!Array.isArray(answer)) return poisoned(answer);
+      response.writeHead(200, { connection: 'close' });
+      for (const record of answer) response.write(encodeRecord(record));
+      response.end();
+      return undefined;
+    },
+  });
+  // What the controller's own log holds is partly what machines said.
+  const { log } = controllerPaths({ CODEX_REMOTE_HOME: controller.home });
+  mkdirSync(dirname(log), { recursive: true });
+  writeFileSync(
+    log,
+    `${JSON.stringify({ level: 30, msg: hostileText })}\n${hostileText.replace('\n', '')}\n`,
+  );
+}
+
+const run = (line: string, flag: string): Promise<Ran> =>
+  runCli(cli, [...line.split(' '), flag], { home: controller.home, input: '' });
+
+/** At a terminal of its own: what is written there is stdout and stderr, as a person sees them. */
+const atTerminal = (line: string): Promise<Pick<Ran, 'stdout'>> =>
+  runProgram(
+    'script',
+    ['-qec', `'${process.execPath}' '${join(cli, 'dist/cli.cjs')}' ${line}`, '/dev/null'],
+    {
+      env: {
+        ...{ PATH: process.env.PATH ?? '', HOME: controller.home, SHELL: '/bin/sh', TERM: 'xterm' },
+        CODEX_REMOTE_HOME: controller.home,
+      },
+      input: '\n',
+    },
+  );
+
+/** Lines in which remote text has made one of its own. Output of a job is as many lines as the job writes. */
+const forgeries = (text: string): string[] =>
+  text.split(/[\r\n]/).filter((line) => line.trimStart().startsWith(forged));
+
+test('every command is walked', () => {
+  expect(Object.keys(walk).toSorted()).toEqual(commands.map(({ name }) => name).toSorted());
+});
+
+describe('text that tries to act on a terminal, in every field of an answer', () => {
+  test.each(lines)('%s for people: nothing acts, no line is forged [row 97]', async (line, answer) => {
+    answering(answer);
+    const ran = await run(line, '--human');
+    const shown = ran.stdout + ran.stderr;
+    expect(shown.length).toBeGreaterThan(0);
+    expect(actsOnTerminal(shown)).toBeUndefined();
+    expect(forgeries(shown)).toEqual([]);
+  });
+
+  test.each(lines)(
+    '%s at a terminal, with its progress and questions: the same [row 97]',
+    async (line, answer) => {
+      answering(answer);
+      const { stdout } = await atTerminal(line);
+      expect(stdout.length).toBeGreaterThan(0);
+      // The terminal writes CR LF.
+      const shown = stdout.replaceAll('\r\n', '\n');
+      expect(actsOnTerminal(shown)).toBeUndefined();
+      expect(forgeries(shown)).toEqual([]);
+    },
+  );
+
+  test.each(lines)('%s as JSON: escapes alone, and the value as it is [row 97]', async (line, answer) => {
+    answering(answer);
+    const ran = await run(line, '--json');
+    expect(actsOnTerminal(ran.stdout + ran.stderr)).toBeUndefined();
+    expect(ran.stderr.split('\n').length).toBeLessThanOrEqual(2);
+    expect(ran.json.length).toBeGreaterThan(0);
+    expect(ran.stdout.trimEnd().split('\n')).toHaveLength(ran.json.length);
+    if (line.startsWith('machine show')) expect(ran.json[0]?.agent_home).toBe(hostileText);
+  });
+});
+
+describe('an error with such text', () => {
+  const codes = ['internal', 'conflict', 'host_key_unknown', 'bootstrap_failed'] as const;
+  test.each(codes)('%s: with its hint and facts [row 97]', async (code) => {
+    controller.answers.push({
+      path: /./,
+      answer: () =>
+        Promise.reject(
+          new RemoteError(code, hostileText, {
+            hint: hostileText,
+            machine: hostileText,
+            exec_id: hostileText,
+            facts: { remote_stderr: hostileText, stage: hostileText, fingerprint: hostileText },
+          }),
+        ),
+    });
+    for (const flag of ['--human', '--json', '--raw']) {
+      const ran = await run('exec result x', flag);
+      expect(ran.status).toBeGreaterThan(0);
+      expect(actsOnTerminal(ran.stdout + ran.stderr)).toBeUndefined();
+      expect(forgeries(ran.stdout + ran.stderr)).toEqual([]);
+    }
+  });
+});
