@@ -41,6 +41,11 @@ describe('an exec that writes more than --log-limit', () => {
     const raw = await cli.run([...args, '--raw']);
     const missing = Number(/(\d+) bytes/.exec(raw.stderr)?.[1]);
     expect(missing + raw.stdout.byteLength).toBe(count * lineBytes);
+    const some = await cli.run([...args, '--raw', '--grep', '7$']);
+    expect(some.stderr).toMatch(/\d+ bytes of stdout from offset 0 on are gone/);
+    const cut = await cli.run([...args, '--raw', '--max-bytes', '20']);
+    expect(cut.stdout.byteLength).toBe(20);
+    expect(cut.stderr).toContain('there is more; next: codex-remote exec logs --id dropping --cursor ');
     await cli.json(['exec', 'cancel', '--id', 'dropping', '--grace', '0s']);
   });
 

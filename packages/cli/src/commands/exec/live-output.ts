@@ -39,7 +39,7 @@ export function liveOutput(output: Output, options: LiveOutputOptions): LiveOutp
 
 /** Lines as the mode shows them. */
 export function renderingFor(output: Output, { execId }: LiveOutputOptions): Rendering {
-  if (output.mode === 'raw') return new RawLines();
+  if (output.mode === 'raw') return new RawLines(output);
   return output.mode === 'human' ? new HumanLines() : new JsonText(execId);
 }
 
@@ -52,18 +52,22 @@ class RawOutput implements LiveOutput {
   }
 
   push(record: OutputRecord): Promise<void> | undefined {
-    if (record.kind === 'gap') this.#output.note(goneNote(record));
+    if (record.kind === 'gap')
+      this.#output.note(goneNote(nameOf(record.stream), record.offset, record.missing));
     if (record.kind !== 'data') return undefined;
     // The stream may hold on to the bytes: pieces of a body are never used again.
-    return this.#output.write(record.bytes, record.stream === streamId.stderr ? 'stderr' : 'stdout');
+    return this.#output.write(record.bytes, nameOf(record.stream));
   }
 
   async end(): Promise<void> {}
 }
 
-function goneNote({ stream, offset, missing }: Extract<OutputRecord, { kind: 'gap' }>): string {
-  const name = stream === streamId.stderr ? 'stderr' : 'stdout';
-  return `codex-remote: ${missing} bytes of ${name} from offset ${offset} on are gone`;
+function nameOf(stream: number): OutputStream {
+  return stream === streamId.stderr ? 'stderr' : 'stdout';
+}
+
+function goneNote(stream: OutputStream, offset: number, missing: number): string {
+  return `codex-remote: ${missing} bytes of ${stream} from offset ${offset} on are gone`;
 }
 
 export interface Rendering extends LogSink {
@@ -193,8 +197,13 @@ class HumanLines implements Rendering {
 /** The bytes of the lines that a filter left. */
 class RawLines implements Rendering {
   readonly showsPartial = false;
+  readonly #output: Output;
   #pieces: { stdout: Uint8Array[]; stderr: Uint8Array[] } = { stdout: [], stderr: [] };
   length = 0;
+
+  constructor(output: Output) {
+    this.#output = output;
+  }
 
   take() {
     const { stdout, stderr } = this.#pieces;
@@ -211,7 +220,9 @@ class RawLines implements Rendering {
     this.length += bytes.byteLength + 1;
   }
 
-  gap(): void {}
+  gap(stream: OutputStream, offset: number, missing: number): void {
+    this.#output.note(goneNote(stream, offset, missing));
+  }
 }
 
 function filtered(sink: LogSink, only: (line: string | Uint8Array) => boolean): LogSink {
