@@ -13,6 +13,8 @@ import {
 } from '@codex-remote/platform';
 import { RemoteError } from '@codex-remote/protocol/wire';
 import { arrivedLocally } from './access/principal.ts';
+import { auditOfToken } from './access/token-audit.ts';
+import { Tokens } from './access/tokens.ts';
 import { AuditLog } from './audit/audit-log.ts';
 import type { AuditEntry } from './audit/entry.ts';
 import { SqliteHeadStore } from './audit/head-store.ts';
@@ -71,6 +73,11 @@ export async function runController(paths: ControllerPaths, replaces?: string): 
       .record({ principal: 'controller', source: 'process', verb, result: 'done', facts })
       .catch((error: unknown) => log.error({ err: RemoteError.from(error).message }, 'audit'));
   void noteSelf('controller.start', { pid: process.pid, version: controllerVersion, build: controllerBuild });
+  const tokens = await Tokens.open(join(paths.config, 'tokens.json'), {
+    clock,
+    log,
+    record: (event) => audit.record(auditOfToken(event)),
+  });
   const links = new Links(clock);
   const changes = new ExecChanges();
   const execs = new Execs({ registry, links, history, changes, clock });
@@ -123,6 +130,8 @@ export async function runController(paths: ControllerPaths, replaces?: string): 
       machines,
       prompts: new Prompts(clock),
       audit,
+      tokens,
+      address: () => undefined,
       clock,
       status: () => ({
         running: true,
@@ -137,6 +146,7 @@ export async function runController(paths: ControllerPaths, replaces?: string): 
     },
     controllerBuild,
     log,
+    { authenticate: (token, socket) => tokens.authenticate(token, socket), hosts: () => [] },
   );
   const agents = await listenPrivately(paths.agentSocket, (socket) =>
     gateway.accept(socket, { via: 'local', machine: 'local' }),
@@ -167,6 +177,7 @@ export async function runController(paths: ControllerPaths, replaces?: string): 
     api.close(),
     new Promise((resolve) => clock.setTimer(drainMs, () => resolve(undefined))),
   ]);
+  await tokens.close();
   await noteSelf('controller.stop', { pid: process.pid });
   await audit.close();
   history.close();

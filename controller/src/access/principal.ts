@@ -35,5 +35,5 @@ export function isLocal(socket: object): boolean {
 
 /** For logs and the audit. */
 export function nameOf(principal: Principal): string {
-  return principal.kind === 'local' ? 'local' : `token ${principal.id}`;
+  return principal.kind === 'local' ? 'local' : `token:${principal.id}`;
 }

@@ -92,6 +92,17 @@ export function seenBy(principal: Principal): Reach {
   return reachOf(principal, 'machines:read').and(reachOf(principal, 'exec:read'));
 }
 
+/** What `Execs` asks of a caller; undefined where it may everything. */
+export function execRights(principal: Principal) {
+  if (principal.kind === 'local') return undefined;
+  return {
+    seen: reachOf(principal, 'exec:read'),
+    logs: reachOf(principal, 'logs:read'),
+    run: reachOf(principal, 'exec:run'),
+    refuse: (scope: Scope, machine: string) => forbidden(principal, scope, machine),
+  };
+}
+
 /** Whether `principal` holds everything that `other` would: nobody gives more than he has. */
 export function holdsAllOf(principal: Principal, other: Principal): boolean {
   return scopes.every((scope) => reachOf(principal, scope).covers(reachOf(other, scope)));

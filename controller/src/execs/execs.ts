@@ -12,6 +12,7 @@ import {
   type VerbReply,
 } from '@codex-remote/protocol/schema';
 import { type Clock, RemoteError, type Session } from '@codex-remote/protocol/wire';
+import type { Reach } from '../access/scopes.ts';
 import type { History, HistoryEntry, HistoryFilter } from '../history/history.ts';
 import type { MachineLink } from '../links/link.ts';
 import type { Links } from '../links/links.ts';
@@ -24,6 +25,15 @@ import { keptLogs } from './history-logs.ts';
 import { relayLogs } from './log-relay.ts';
 import type { RequestBody } from './request-body.ts';
 import { viewOf } from './view.ts';
+
+/** Where a caller may do what with execs. What is not in `seen` is not there for it. */
+export interface ExecRights {
+  readonly seen: Reach;
+  readonly logs: Reach;
+  readonly run: Reach;
+  /** What a caller is told that sees an exec and may not do this with it. */
+  readonly refuse: (scope: 'logs:read' | 'exec:run', machine: string) => RemoteError;
+}
 
 export interface ExecsOptions {
   readonly registry: Registry;
@@ -54,9 +64,20 @@ interface Found {
 /** Execs of all machines: asked of the machine while it is connected, answered from history while it is away. */
 export class Execs {
   readonly #options: ExecsOptions;
+  /** Absent: everything may be done with everything. */
+  readonly #rights: ExecRights | undefined;
 
-  constructor(options: ExecsOptions) {
+  constructor(options: ExecsOptions, rights?: ExecRights) {
     this.#options = options;
+    this.#rights = rights;
+  }
+
+  /**
+   * The same execs as a caller with these rights has them: what it may not see is in no list, no count and no error, and no
+   * prefix is ambiguous by it.
+   */
+  within(rights: ExecRights): Execs {
+    return new Execs(this.#options, rights);
   }
 
   /**
@@ -97,7 +118,7 @@ export class Execs {
         // Not waited for: the machine reports the exec too, again and again until its end is acknowledged.
         if (!reply.state.ephemeral)
           this.#options.history.record(machine.name, [{ state: reply.state }]).catch(() => undefined);
-        return { view: viewOf(machine, link, { state: reply.state }), attached: reply.attached };
+        return { view: this.#viewOf(machine, link, { state: reply.state }), attached: reply.attached };
       } catch (error) {
         const failure = RemoteError.from(error);
         if (failure.code !== 'connection_reset' || signal.aborted)
@@ -120,7 +141,7 @@ export class Execs {
     const { machine, link, execId } = found;
     while (link.live) {
       try {
-        return viewOf(machine, link, await this.#report(found, tailBytes, signal));
+        return this.#viewOf(machine, link, await this.#report(found, tailBytes, signal));
       } catch (error) {
         // The connection broke while we asked: the next one is asked, or the last known state is the answer.
         if (RemoteError.from(error).code !== 'connection_reset' || signal.aborted) throw error;
@@ -128,7 +149,7 @@ export class Execs {
     }
     const entry = this.#options.history.get(machine.name, execId);
     if (!entry) throw link.offline().with({ exec_id: execId });
-    return viewOf(machine, link, entry.report, entry.as_of);
+    return this.#viewOf(machine, link, entry.report, entry.as_of);
   }
 
   /**
@@ -140,13 +161,13 @@ export class Execs {
     const link = this.#options.links.of(machine.name);
     const report = this.#options.history.get(machine.name, execId)?.report;
     return link.live && report && isWhole(report)
-      ? viewOf(machine, link, report)
+      ? this.#viewOf(machine, link, report)
       : this.get(execId, machine.name, reportTailBytes, signal);
   }
 
   list(filter: HistoryFilter): { execs: ExecView[]; total: number } {
     if (filter.machine !== undefined) this.machine(filter.machine);
-    const { entries, total } = this.#options.history.list(filter);
+    const { entries, total } = this.#options.history.list({ ...filter, machines: this.#rights?.seen.names });
     return { total, execs: entries.flatMap((entry) => this.#viewOfEntry(entry) ?? []) };
   }
 
@@ -162,6 +183,7 @@ export class Execs {
     signal: AbortSignal,
   ): Promise<{ complete: boolean; view: ExecView }> {
     const found = await this.#find(idOrPrefix, machineName, signal);
+    this.#require('logs:read', found);
     const { machine, link, execId, entry } = found;
     if (!link.live && entry && isEnded(entry.report.state)) {
       const kept = keptLogs(entry.report, entry.report.state, select);
@@ -169,7 +191,7 @@ export class Execs {
         await write(kept.records);
         return {
           complete: kept.complete,
-          view: viewOf(machine, link, { state: entry.report.state }, entry.as_of),
+          view: this.#viewOf(machine, link, { state: entry.report.state }, entry.as_of),
         };
       }
     }
@@ -180,7 +202,7 @@ export class Execs {
       },
     );
     const view = relayed.ended
-      ? viewOf(machine, link, { state: relayed.ended })
+      ? this.#viewOf(machine, link, { state: relayed.ended })
       : await this.get(execId, machine.name, 0, signal);
     // It ended after what was read: there may be more by now.
     const endedSince = !relayed.ended && isEnded(view.state);
@@ -194,6 +216,7 @@ export class Execs {
     signal: AbortSignal,
   ): Promise<StartReply> {
     const found = await this.#find(idOrPrefix, machineName, signal);
+    this.#require('logs:read', found);
     await found.link.session(found.link.patience(resumeWaitMs), signal).catch(() => undefined);
     return { view: await this.get(found.execId, found.machine.name, 0, signal), attached: true };
   }
@@ -262,10 +285,11 @@ export class Execs {
     abort: AbortSignal,
   ): Promise<CancelReply> {
     const found = await this.#find(idOrPrefix, machineName, abort);
+    this.#require('exec:run', found);
     const { machine, link, entry } = found;
     if (!link.live && entry && isEnded(entry.report.state)) {
       return {
-        view: viewOf(machine, link, entry.report, entry.as_of),
+        view: this.#viewOf(machine, link, entry.report, entry.as_of),
         already_finished: true,
         leftover_pids: [],
       };
@@ -283,7 +307,7 @@ export class Execs {
           { signal: abort },
         );
         return {
-          view: viewOf(machine, link, { state: reply.state }),
+          view: this.#viewOf(machine, link, { state: reply.state }),
           already_finished: reply.already_finished,
           leftover_pids: reply.leftover_pids,
         };
@@ -302,13 +326,31 @@ export class Execs {
 
   /** Throws `unknown_machine`. */
   machine(name: string): MachineRecord {
-    const machine = this.#options.registry.get(name);
+    const machine = this.#machines().find((known) => known.name === name);
     if (!machine)
       throw unknownMachine(
         name,
-        this.#options.registry.list().map((other) => other.name),
+        this.#machines().map((other) => other.name),
       );
     return machine;
+  }
+
+  #machines(): readonly MachineRecord[] {
+    const all = this.#options.registry.list();
+    const seen = this.#rights?.seen;
+    return seen === undefined ? all : all.filter(({ name }) => seen.has(name));
+  }
+
+  #require(scope: 'logs:read' | 'exec:run', { machine }: Found): void {
+    const rights = this.#rights;
+    const reach = scope === 'exec:run' ? rights?.run : rights?.logs;
+    if (rights && !reach?.has(machine.name)) throw rights.refuse(scope, machine.name);
+  }
+
+  /** Without the tails where the caller may not read logs. */
+  #viewOf(machine: MachineRecord, link: MachineLink, report: ExecReport, asOf?: string): ExecView {
+    const readable = this.#rights?.logs.has(machine.name) ?? true;
+    return viewOf(machine, link, readable ? report : { state: report.state }, asOf);
   }
 
   #known({ machine, execId }: Found): ExecReport | undefined {
@@ -319,14 +361,14 @@ export class Execs {
   async #viewSoon(one: Found, signal: AbortSignal): Promise<ExecView> {
     const { machine, link, execId } = one;
     const known = this.#options.history.get(machine.name, execId);
-    if (known && isWhole(known.report)) return viewOf(machine, link, known.report, known.as_of);
+    if (known && isWhole(known.report)) return this.#viewOf(machine, link, known.report, known.as_of);
     const late = new AbortController();
     const timer = this.#options.clock.setTimer(answerMs, () => late.abort());
     try {
       return await this.get(execId, machine.name, reportTailBytes, AbortSignal.any([signal, late.signal]));
     } catch (error) {
       if (!known || !late.signal.aborted || signal.aborted) throw error;
-      return viewOf(machine, link, known.report, known.as_of);
+      return this.#viewOf(machine, link, known.report, known.as_of);
     } finally {
       timer.cancel();
     }
@@ -335,7 +377,8 @@ export class Execs {
   /** An id or a unique prefix of one. Asks the machines themselves for what history does not know. */
   async #find(idOrPrefix: string, machineName: string | undefined, signal: AbortSignal): Promise<Found> {
     const named = machineName === undefined ? undefined : this.machine(machineName);
-    const entries = this.#options.history.find(idOrPrefix, named?.name, ambiguousLimit);
+    const machines = named ? [named.name] : this.#rights?.seen.names;
+    const entries = this.#options.history.find(idOrPrefix, machines, ambiguousLimit);
     if (entries.length > 1)
       throw ambiguous(
         idOrPrefix,
@@ -356,9 +399,9 @@ export class Execs {
 
   /** Asks the machine, or all of them: an exec that was accepted just before this controller started is known only there. */
   async #findThere(execId: string, named: MachineRecord | undefined, signal: AbortSignal): Promise<Found> {
-    const { registry, links } = this.#options;
+    const { links } = this.#options;
     const asked = await Promise.all(
-      (named ? [named] : registry.list().filter(({ installation }) => installation)).map(async (machine) => {
+      (named ? [named] : this.#machines().filter(({ installation }) => installation)).map(async (machine) => {
         const found: Found = { machine, link: links.of(machine.name), execId, entry: undefined };
         if (!(await comesBack(found.link, findWaitMs, signal))) return { found, answer: 'away' as const };
         return this.#report(found, 0, signal).then(
@@ -427,7 +470,7 @@ export class Execs {
     const machine = this.#options.registry.get(entry.machine);
     return (
       machine &&
-      viewOf(machine, this.#options.links.of(machine.name), { state: entry.report.state }, entry.as_of)
+      this.#viewOf(machine, this.#options.links.of(machine.name), { state: entry.report.state }, entry.as_of)
     );
   }
 

@@ -9,6 +9,8 @@ export interface HistoryEntry {
 
 export interface HistoryFilter {
   readonly machine?: string;
+  /** Only of these; absent: of all. */
+  readonly machines?: readonly string[] | undefined;
   readonly status?: readonly ExecState['status'][];
   readonly label?: string;
   readonly session?: string;
@@ -28,8 +30,8 @@ export interface History {
   /** Seen by the next read, durable when the promise resolves; reports that come together share one transaction. */
   record(machine: string, reports: readonly ExecReport[]): Promise<void>;
   get(machine: string, execId: string): HistoryEntry | undefined;
-  /** Everything whose id is `idOrPrefix` or, where nothing is, begins with it; at most `limit`. */
-  find(idOrPrefix: string, machine: string | undefined, limit: number): HistoryEntry[];
+  /** Everything of these machines (undefined: of all) whose id is `idOrPrefix` or, where nothing is, begins with it; at most `limit`. */
+  find(idOrPrefix: string, machines: readonly string[] | undefined, limit: number): HistoryEntry[];
   /** Queued and running first, then newest first. */
   list(filter: HistoryFilter): { entries: HistoryEntry[]; total: number };
   forgetMachine(machine: string): void;

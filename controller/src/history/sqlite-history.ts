@@ -38,6 +38,9 @@ const upsert = `
   WHERE exec.ended = 0 OR excluded.ended = 1
 `;
 
+/** Its value is a JSON array of names. */
+const ofMachines = 'machine IN (SELECT value FROM json_each(?))';
+
 interface Pending {
   readonly machine: string;
   readonly report: ExecReport;
@@ -104,14 +107,15 @@ export class SqliteHistory implements History {
     return { ...pending, as_of: new Date(this.#clock.wall()).toISOString() };
   }
 
-  find(idOrPrefix: string, machine: string | undefined, limit: number): HistoryEntry[] {
-    if (machine !== undefined) {
+  find(idOrPrefix: string, machines: readonly string[] | undefined, limit: number): HistoryEntry[] {
+    const [machine] = machines ?? [];
+    if (machine !== undefined && machines?.length === 1) {
       const exact = this.get(machine, idOrPrefix);
       if (exact) return [exact];
     }
     this.#write();
-    const where = machine === undefined ? '' : ' AND machine = ?';
-    const machineArg = machine === undefined ? [] : [machine];
+    const where = machines === undefined ? '' : ` AND ${ofMachines}`;
+    const machineArg = machines === undefined ? [] : [JSON.stringify(machines)];
     const exact = this.#all(`exec_id = ?${where} LIMIT ?`, [idOrPrefix, ...machineArg, limit]);
     if (exact.length > 0) return exact;
     // Ids are ASCII: the prefix with U+FFFF behind it is above everything that begins with it.
@@ -129,6 +133,7 @@ export class SqliteHistory implements History {
       values.push(value);
     };
     add('machine = ?', filter.machine);
+    add(ofMachines, filter.machines && JSON.stringify(filter.machines));
     if (filter.status !== undefined) {
       conditions.push(`status IN (${filter.status.map(() => '?').join(', ')})`);
       values.push(...filter.status);

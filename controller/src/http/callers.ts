@@ -3,6 +3,7 @@ import type { Socket } from 'node:net';
 import { recordsContentType } from '@codex-remote/protocol/schema';
 import { RemoteError } from '@codex-remote/protocol/wire';
 import { isLocal, localPrincipal, type Principal, type TokenPrincipal } from '../access/principal.ts';
+import { unauthorized } from '../access/unauthorized.ts';
 
 /** How callers of the network are known. */
 export interface Door {
@@ -81,12 +82,5 @@ function requireContentType(given: string | undefined): void {
   if (types.includes(type.trim().toLowerCase())) return;
   throw new RemoteError('usage', `a POST says what it holds: content-type is ${types.join(' or ')}`, {
     sent: 'no',
-  });
-}
-
-export function unauthorized(): RemoteError {
-  return new RemoteError('unauthorized', 'unauthorized: the token is missing or not accepted', {
-    sent: 'no',
-    hint: 'who runs the controller makes a new one: codex-remote token create, or looks with token list',
   });
 }

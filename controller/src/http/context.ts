@@ -1,10 +1,19 @@
 import type { ControllerStatus } from '@codex-remote/protocol/schema';
 import type { Clock } from '@codex-remote/protocol/wire';
 import type { Principal } from '../access/principal.ts';
+import type { Tokens } from '../access/tokens.ts';
 import type { Audit } from '../audit/audit-log.ts';
 import type { Execs } from '../execs/execs.ts';
 import type { Machines } from '../machines/machines.ts';
 import type { Prompts } from '../machines/prompts.ts';
+
+/** What somebody elsewhere needs to reach this controller and to know that it has. */
+export interface PublicAddress {
+  /** https://HOST:PORT */
+  readonly url: string;
+  readonly spki_sha256: readonly string[];
+  readonly certificate: string;
+}
 
 /** What the routes call. */
 export interface ApiContext {
@@ -12,6 +21,9 @@ export interface ApiContext {
   readonly machines: Machines;
   readonly prompts: Prompts;
   readonly audit: Audit;
+  readonly tokens: Tokens;
+  /** How callers of the network reach us; undefined where none can. */
+  readonly address: () => PublicAddress | undefined;
   readonly clock: Clock;
   readonly status: () => ControllerStatus;
   /** Stops the process once the answer is out. */

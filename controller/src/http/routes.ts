@@ -23,6 +23,7 @@ import {
   showMachine,
 } from './machine-routes.ts';
 import type { RecordResponse } from './record-response.ts';
+import { createToken, listTokens, revokeToken } from './token-routes.ts';
 
 interface Place {
   readonly method: 'GET' | 'POST' | 'DELETE';
@@ -66,4 +67,7 @@ export const routes: readonly Route[] = [
   { method: 'GET', url: '/v1/execs/:id/watch', scope: 'logs:read', kind: 'records', handle: watchExec },
   { method: 'POST', url: '/v1/execs/:id/cancel', scope: 'exec:run', kind: 'json', handle: cancelExec },
   { method: 'GET', url: '/v1/execs-wait', scope: 'exec:read', kind: 'json', handle: waitExecs },
+  { method: 'GET', url: '/v1/tokens', scope: 'admin', kind: 'json', handle: listTokens },
+  { method: 'POST', url: '/v1/tokens', scope: 'admin', kind: 'json', handle: createToken },
+  { method: 'DELETE', url: '/v1/tokens/:id', scope: 'admin', kind: 'json', handle: revokeToken },
 ];

@@ -3,8 +3,11 @@ import { recordsContentType } from '@codex-remote/protocol/schema';
 import { RemoteError } from '@codex-remote/protocol/wire';
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import { z } from 'zod';
+import { nameOf } from '../access/principal.ts';
+import { execRights } from '../access/scopes.ts';
+import { unauthorized } from '../access/unauthorized.ts';
 import { authorize } from './authorize.ts';
-import { type Caller, callerOf, closedDoor, type Door, unauthorized } from './callers.ts';
+import { type Caller, callerOf, closedDoor, type Door } from './callers.ts';
 import type { ApiContext } from './context.ts';
 import { RecordResponse } from './record-response.ts';
 import { type RecordsHandler, type Route, routes } from './routes.ts';
@@ -70,14 +73,22 @@ export function createApi(
 
 async function run(
   route: Route,
-  context: ApiContext,
+  all: ApiContext,
   caller: Caller | undefined,
   request: FastifyRequest,
   reply: FastifyReply,
   log: Logger,
 ): Promise<unknown> {
   if (!caller) throw unauthorized();
-  authorize(route, caller.principal, request, () => context.machines.names());
+  try {
+    authorize(route, caller.principal, request, () => all.machines.names());
+  } catch (error) {
+    await noteRefusal(all, caller, route, asRemoteError(error));
+    throw error;
+  }
+  // What the caller may not see is not there for any handler.
+  const rights = execRights(caller.principal);
+  const context = rights ? { ...all, execs: all.execs.within(rights) } : all;
   // The caller going away ends its request: close comes before finish only then.
   const gone = new AbortController();
   reply.raw.on('close', () => {
@@ -103,6 +114,23 @@ async function run(
   }
   response.end();
   return reply;
+}
+
+/** What a known caller may not do and tries. It is refused whatever becomes of the note. */
+async function noteRefusal(
+  { audit }: ApiContext,
+  { principal, source }: Caller,
+  { method, url }: Route,
+  cause: RemoteError,
+): Promise<void> {
+  const { code, message } = cause;
+  const entry = {
+    principal: nameOf(principal),
+    source,
+    verb: `${method} ${url}`,
+    result: 'refused',
+  } as const;
+  await audit.record({ ...entry, reason: `${code}: ${message}` }).catch(() => undefined);
 }
 
 function recordsHandler(route: Route, request: FastifyRequest): RecordsHandler | undefined {

@@ -1,10 +1,9 @@
-import { readFile } from 'node:fs/promises';
-import { crc32 } from 'node:zlib';
-import { failpoint, writeDurable } from '@codex-remote/platform';
+import { failpoint } from '@codex-remote/platform';
 import { agentService, machineName } from '@codex-remote/protocol/schema';
 import { RemoteError } from '@codex-remote/protocol/wire';
-import { type Adapter, Low } from 'lowdb';
+import { Low } from 'lowdb';
 import { z } from 'zod';
+import { DurableJson } from './durable-json.ts';
 import { unknownMachine } from './nearest.ts';
 import type { MachinePatch, MachineRecord, Registry } from './registry.ts';
 
@@ -47,71 +46,8 @@ const record = z.object({
   down_at: z.string().optional(),
   invites: z.array(invite).readonly().optional(),
 });
-/** `sum`: CRC-32 of the rest, so that a changed byte is not taken for another machine. Whoever edits by hand drops it. */
-const document = z.object({
-  version: z.literal(1),
-  machines: z.array(record),
-  sum: z.string().optional(),
-});
+const document = z.object({ version: z.literal(1), machines: z.array(record) });
 type Document = z.infer<typeof document>;
-
-/** Small, readable JSON; a unique temporary file, fsync and rename make every write whole or absent. */
-class DurableJson implements Adapter<Document> {
-  readonly #path: string;
-
-  constructor(path: string) {
-    this.#path = path;
-  }
-
-  async read(): Promise<Document | null> {
-    let text: string;
-    try {
-      text = await readFile(this.#path, 'utf8');
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
-      throw this.#unusable(error);
-    }
-    let value: unknown;
-    let read: Document;
-    try {
-      value = JSON.parse(text);
-      read = document.parse(value);
-    } catch (error) {
-      throw this.#unusable(error);
-    }
-    const { sum, ...rest } = value as Document;
-    if (sum !== undefined && sum !== sumOf(rest)) throw this.#changed();
-    return { version: read.version, machines: read.machines };
-  }
-
-  async write(data: Document): Promise<void> {
-    failpoint('controller.registry.before');
-    const summed: Document = { ...data, sum: sumOf(data) };
-    await writeDurable(this.#path, `${JSON.stringify(summed, undefined, 2)}\n`);
-    failpoint('controller.registry.after');
-  }
-
-  #changed(): RemoteError {
-    return new RemoteError(
-      'state_unusable',
-      `the registry ${this.#path} is not as it was written: it is damaged, or was edited`,
-      { hint: `look through ${this.#path}; where all is right, remove its line "sum"` },
-    );
-  }
-
-  #unusable(cause: unknown): RemoteError {
-    return new RemoteError(
-      'state_unusable',
-      `the registry ${this.#path} cannot be read`,
-      { hint: 'repair the file, or move it away and add the machines again' },
-      cause,
-    );
-  }
-}
-
-function sumOf(data: Document): string {
-  return crc32(JSON.stringify(data)).toString(16).padStart(8, '0');
-}
 
 /** The embedded registry: one JSON file, written by this process alone, one write at a time. */
 export class LowdbRegistry implements Registry {
@@ -123,7 +59,13 @@ export class LowdbRegistry implements Registry {
   }
 
   static async open(path: string): Promise<LowdbRegistry> {
-    const db = new Low(new DurableJson(path), { version: 1, machines: [] });
+    const file = new DurableJson(path, document, {
+      name: 'registry',
+      before: () => failpoint('controller.registry.before'),
+      after: () => failpoint('controller.registry.after'),
+      lost: 'add the machines again',
+    });
+    const db = new Low<Document>(file, { version: 1, machines: [] });
     await db.read();
     return new LowdbRegistry(db);
   }

@@ -73,7 +73,7 @@ describe('SqliteHistory', () => {
       'abcd',
       'abce',
     ]);
-    expect(history.find('ab', 'other', 5).map((entry) => entry.machine)).toEqual(['other']);
+    expect(history.find('ab', ['other'], 5).map((entry) => entry.machine)).toEqual(['other']);
     expect(history.find('%', undefined, 5)).toEqual([]);
   });
 

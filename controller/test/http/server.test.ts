@@ -7,6 +7,7 @@ import type { ControllerStatus } from '@codex-remote/protocol/schema';
 import { encodeRecord, RecordParser, streamId } from '@codex-remote/protocol/wire';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { arrivedLocally } from '../../src/access/principal.ts';
+import type { Tokens } from '../../src/access/tokens.ts';
 import { createApi } from '../../src/http/server.ts';
 import type { Machines } from '../../src/machines/machines.ts';
 import { Prompts } from '../../src/machines/prompts.ts';
@@ -28,6 +29,8 @@ beforeEach(async () => {
     machines: {} as Machines,
     prompts: new Prompts(systemClock),
     audit: new NotedAudit(),
+    tokens: {} as Tokens,
+    address: () => undefined,
     clock: systemClock,
     status: () => ({ running: true }) as ControllerStatus,
     stop: () => undefined,

@@ -85,7 +85,7 @@ export class ControllerClient {
       pid: numberOf(value.pid, 'pid'),
       version: stringOf(value.version, 'version'),
       build: stringOf(value.build, 'build'),
-      socket: stringOf(value.socket, 'socket'),
+      ...(value.socket === undefined ? {} : { socket: stringOf(value.socket, 'socket') }),
       started_at: stringOf(value.started_at, 'started_at'),
       machines_connected: numberOf(value.machines_connected, 'machines_connected'),
     };

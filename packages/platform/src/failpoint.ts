@@ -20,6 +20,8 @@ export const failpoints = [
 
   'controller.registry.before',
   'controller.registry.after',
+  'controller.tokens.before',
+  'controller.tokens.after',
   /** A join token is used up, before the agent is told. */
   'controller.join_token.before',
   'controller.join_token.after',

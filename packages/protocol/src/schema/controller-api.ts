@@ -27,8 +27,13 @@ import { agentService } from './service.ts';
  *   GET    /v1/execs/:id/watch?machine=&stdout=N&stderr=N   records: event {started: StartReply} first, data/time/gap, last event {finished: ExecView with tails} or {error}
  *   GET    /v1/execs-wait?machine=&id=&id=&mode=all|any&max_wait_ms=   {execs: ExecView[], done: boolean}; tails as in /v1/execs/:id
  *   POST   /v1/execs/:id/cancel?machine=&connect_wait_ms=   {signal, grace_ms} -> CancelReply
+ *   GET    /v1/tokens                          {tokens: TokenView[]}
+ *   POST   /v1/tokens                          TokenCreate -> IssuedToken
+ *   DELETE /v1/tokens/:id                      -> TokenView, revoked
  *
  * `needs` names the capabilities without which a request cannot be meant, with commas between them.
+ * Over TLS a request brings `authorization: Bearer <token>`; what its scopes do not give is `forbidden`, and what they do not
+ * let it see is not there. A request with an `Origin` is refused on every way.
  * `:id` may be a unique prefix. A caller that goes away ends its own request only, never an exec.
  */
 export const recordsContentType = 'application/vnd.codex-remote.records';
@@ -38,7 +43,8 @@ export const controllerStatus = z.object({
   pid: z.number().int(),
   version: z.string(),
   build: z.string(),
-  socket: z.string(),
+  /** Absent for a caller that is elsewhere. */
+  socket: z.string().optional(),
   started_at: z.string(),
   machines_connected: z.number().int(),
 });
@@ -197,3 +203,46 @@ export const cancelReply = z.object({
 export type CancelReply = z.infer<typeof cancelReply>;
 
 export const logsQuery = logSelection;
+
+/** Characters of a token's label. */
+const maxTokenLabel = 200;
+
+export const tokenCreate = z.strictObject({
+  scopes: z.array(z.string().max(100)).min(1).max(100),
+  /** It is limited to these, where a scope is about machines. */
+  machines: z.array(machineName).min(1).max(1000).optional(),
+  /** From now; `none` never ends. Absent: the default. */
+  ttl_ms: z.union([z.number().int().positive(), z.literal('none')]).optional(),
+  label: z.string().max(maxTokenLabel).optional(),
+});
+export type TokenCreate = z.infer<typeof tokenCreate>;
+
+export const tokenView = z.object({
+  id: z.string(),
+  label: z.string().optional(),
+  scopes: z.array(z.string()),
+  machines: z.array(machineName).optional(),
+  created_at: z.string(),
+  /** Who made it: `local`, or `token:ID`. */
+  created_by: z.string(),
+  /** Absent: it never ends by itself. */
+  expires_at: z.string().optional(),
+  last_used_at: z.string().optional(),
+  /** The address that used it last. */
+  last_used_from: z.string().optional(),
+  revoked_at: z.string().optional(),
+  status: z.enum(['active', 'expired', 'revoked']),
+});
+export type TokenView = z.infer<typeof tokenView>;
+
+/** The only time that a secret is shown: all that the other side needs. */
+export const issuedToken = tokenView.extend({
+  /** `id.secret` */
+  token: z.string(),
+  url: z.string(),
+  /** SHA-256 of the keys that the controller's certificate may have, base64. */
+  spki_sha256: z.array(z.string()).min(1),
+  /** PEM, to trust. */
+  certificate: z.string(),
+});
+export type IssuedToken = z.infer<typeof issuedToken>;
