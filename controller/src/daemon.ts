@@ -87,11 +87,20 @@ export async function runController(paths: ControllerPaths, replaces?: string): 
     clock,
     log,
     keyOf: (machine) => registry.get(machine)?.installation?.agent_key,
-    claim: ({ machine, agent_key, host_id }, token, { via }) =>
-      joinTokens.claim({ machine, agentKey: agent_key, hostId: host_id, token, peer: via, bound: false }),
+    claim: ({ machine, agent_key, host_id }, token, arrival) =>
+      joinTokens.claim({
+        machine,
+        agentKey: agent_key,
+        hostId: host_id,
+        token,
+        peer: arrival.via === 'direct' ? arrival.address : arrival.via,
+        bound: arrival.via === 'direct',
+      }),
     admit: (hello) => links.of(hello.machine).admit(hello),
     refused: (cause, arrival) => {
-      if (cause.code === 'agent_outdated') links.of(arrival.machine).outdated(cause);
+      // Of a direct connection nobody has proven the name by then.
+      if (cause.code === 'agent_outdated' && arrival.via !== 'direct')
+        links.of(arrival.machine).outdated(cause);
     },
     connected: (session, hello, arrival) => {
       const link = links.of(hello.machine);

@@ -52,7 +52,12 @@ export interface JoinAnswer {
 const dialInMs = 30_000;
 const pollMs = 20;
 /** What another attempt does not change. */
-const final: readonly ErrorCode[] = ['unauthorized', 'agent_outdated', 'duplicate_agent'];
+const final: readonly ErrorCode[] = [
+  'unauthorized',
+  'certificate_mismatch',
+  'agent_outdated',
+  'duplicate_agent',
+];
 
 /**
  * Makes this host the machine of an invitation: home, key and config, the token beside them until the first welcome, and a
@@ -163,6 +168,7 @@ function explained(error: RemoteError, { machine, url, expires_at }: Invitation)
         { machine, hint: again },
       );
     case 'proxy_failed':
+    case 'certificate_mismatch':
       return error;
     case 'agent_outdated':
     case 'duplicate_agent':

@@ -3,7 +3,7 @@ import { connect as connectNet } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { connect as connectTls, type TLSSocket } from 'node:tls';
 import { WsTransport, webSocketLimits, webSocketProtocol, zeroMask } from '@codex-remote/platform';
-import type { AgentEndpoint, TransportKind } from '@codex-remote/protocol/schema';
+import { type AgentEndpoint, exporterLabel, type TransportKind } from '@codex-remote/protocol/schema';
 import { RemoteError } from '@codex-remote/protocol/wire';
 import { WebSocket } from 'ws';
 import { connectThrough } from './proxy.ts';
@@ -21,12 +21,10 @@ export interface Dialled {
   readonly exporter: Uint8Array;
 }
 
-const exporterLabel = 'EXPORTER-codex-remote-session-auth';
-
 /**
  * Opens a WebSocket; `signal` gives up, and is the only limit in time. The caller owns the transport from then on.
  * Redirects are not followed, other answers than 101 destroy the socket. Throws `connection_reset`,
- * `proxy_failed`, or `unauthorized` (a certificate that is not the pinned one).
+ * `proxy_failed`, or `certificate_mismatch`.
  */
 export async function dial(target: DialTarget, signal: AbortSignal): Promise<Dialled> {
   switch (target.kind) {
@@ -126,35 +124,54 @@ async function openPinned(
       socket.destroy();
       reject(error);
     };
-    socket.once('error', (error) =>
+    socket.once('error', (error: NodeJS.ErrnoException) =>
       fail(
-        new RemoteError(
-          'connection_reset',
-          `the controller could not be dialled: ${error.message}`,
-          {},
-          error,
-        ),
+        untrusted.has(error.code ?? '')
+          ? mismatch(url, error)
+          : new RemoteError(
+              'connection_reset',
+              `the controller could not be dialled: ${error.message}`,
+              {},
+              error,
+            ),
       ),
     );
     socket.once('secureConnect', () => {
       const key = socket.getPeerX509Certificate()?.publicKey.export({ type: 'spki', format: 'der' });
       const pin = key && createHash('sha256').update(key).digest('base64');
-      if (!socket.authorized || !pin || !target.spki_sha256.includes(pin)) {
-        return fail(
-          new RemoteError(
-            'unauthorized',
-            `unauthorized: the certificate of ${url.host} is not the pinned one`,
-            {
-              hint: 'something on the way answers for the controller, or its certificate was replaced: `codex-remote machine up` or `machine invite` anew',
-            },
-          ),
-        );
-      }
+      if (!socket.authorized || socket.isSessionReused() || !pin || !target.spki_sha256.includes(pin))
+        return fail(mismatch(url));
       signal.removeEventListener('abort', abort);
       resolve(socket);
     });
     if (signal.aborted) abort();
   });
+}
+
+/** What OpenSSL calls a certificate that is none of those we were given. */
+const untrusted: ReadonlySet<string> = new Set([
+  'DEPTH_ZERO_SELF_SIGNED_CERT',
+  'SELF_SIGNED_CERT_IN_CHAIN',
+  'UNABLE_TO_GET_ISSUER_CERT',
+  'UNABLE_TO_GET_ISSUER_CERT_LOCALLY',
+  'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
+  'CERT_SIGNATURE_FAILURE',
+  'CERT_UNTRUSTED',
+  'CERT_HAS_EXPIRED',
+]);
+
+function mismatch(url: URL, cause?: NodeJS.ErrnoException): RemoteError {
+  const expired = cause?.code === 'CERT_HAS_EXPIRED';
+  return new RemoteError(
+    'certificate_mismatch',
+    `the certificate of ${url.host} ${expired ? 'is over' : 'is not a pinned one'}`,
+    {
+      hint: expired
+        ? 'where the controller is: `codex-remote controller rotate-certificate`; or the clock here is wrong'
+        : 'something on the way answers for the controller, or its certificate was rotated while this machine was away: `codex-remote machine up` or `machine invite` anew',
+    },
+    cause,
+  );
 }
 
 function bareHost(url: URL): string {

@@ -1,5 +1,6 @@
 import { createServer, type IncomingMessage, type Server } from 'node:http';
 import type { Duplex } from 'node:stream';
+import { TLSSocket } from 'node:tls';
 import {
   type Identity,
   type Logger,
@@ -7,9 +8,15 @@ import {
   webSocketLimits,
   webSocketProtocol,
 } from '@codex-remote/platform';
-import type { Hello, TransportKind, VersionRange } from '@codex-remote/protocol/schema';
+import {
+  exporterLabel,
+  type Hello,
+  type TransportKind,
+  type VersionRange,
+} from '@codex-remote/protocol/schema';
 import { type Clock, defaultWireLimits, RemoteError, Session } from '@codex-remote/protocol/wire';
 import { WebSocketServer } from 'ws';
+import { proven } from './admission.ts';
 import { greetAgent } from './handshake.ts';
 
 export interface GatewayOptions {
@@ -30,10 +37,19 @@ export interface GatewayOptions {
 }
 
 /** How a connection reached us. */
-export interface Arrival {
+export type Arrival = PrivateArrival | DirectArrival;
+
+/** By a way that leads to one machine: nobody else may speak there. */
+export interface PrivateArrival {
   readonly via: 'local' | 'tunnel' | 'bridge';
-  /** The machine whose tunnel it came through: nobody else may speak there. */
   readonly machine: string;
+}
+
+/** Over TLS from the network: any machine, by its key. */
+export interface DirectArrival {
+  readonly via: 'direct';
+  /** Of the other side, as our system sees it. */
+  readonly address: string;
 }
 
 /**
@@ -42,7 +58,7 @@ export interface Arrival {
  */
 export class Gateway {
   readonly #options: GatewayOptions;
-  readonly #arrivals = new WeakMap<Duplex, Arrival>();
+  readonly #arrivals = new WeakMap<Duplex, PrivateArrival>();
   readonly #http: Server;
   readonly #upgrades = new WebSocketServer({
     noServer: true,
@@ -64,12 +80,16 @@ export class Gateway {
     this.#http.on('request', (_request, response) => {
       response.writeHead(404, { connection: 'close' }).end();
     });
-    this.#http.on('upgrade', (request, socket, head) => this.#upgrade(request, socket, head));
+    this.#http.on('upgrade', (request, socket, head) => {
+      const arrival = this.#arrivals.get(socket);
+      if (arrival) this.upgrade(request, socket, head, arrival);
+      else socket.destroy();
+    });
     this.#http.on('clientError', (_error, socket) => socket.destroy());
   }
 
   /** Takes a socket that reached us; the gateway owns it from here. */
-  accept(socket: Duplex, arrival: Arrival): void {
+  accept(socket: Duplex, arrival: PrivateArrival): void {
     this.#arrivals.set(socket, arrival);
     socket.on('error', () => socket.destroy());
     this.#http.emit('connection', socket);
@@ -81,12 +101,12 @@ export class Gateway {
       session.end(new RemoteError('shutting_down', 'the controller is stopping'));
   }
 
-  #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
-    const arrival = this.#arrivals.get(socket);
+  /** Takes an upgrade that came to a server of others; the gateway owns the socket from here. */
+  upgrade(request: IncomingMessage, socket: Duplex, head: Buffer, arrival: Arrival): void {
     const refuse = (status: string): void => {
       socket.end(`HTTP/1.1 ${status}\r\nconnection: close\r\n\r\n`, () => socket.destroy());
     };
-    if (!arrival || request.url !== '/v1/agent') return refuse('404 Not Found');
+    if (request.url !== '/v1/agent') return refuse('404 Not Found');
     if (request.headers.origin !== undefined) return refuse('403 Forbidden');
     if (!request.headers['sec-websocket-protocol']?.split(/, */).includes(webSocketProtocol))
       return refuse('400 Bad Request');
@@ -100,36 +120,42 @@ export class Gateway {
     };
     socket.once('close', release);
     this.#upgrades.handleUpgrade(request, socket, head, (ws) => {
-      void this.#greet(new WsTransport(ws, socket), arrival).finally(release);
+      void this.#greet(new WsTransport(ws, socket), socket, arrival).finally(release);
     });
   }
 
-  async #greet(transport: WsTransport, arrival: Arrival): Promise<void> {
+  async #greet(transport: WsTransport, socket: Duplex, arrival: Arrival): Promise<void> {
     const { identity, clock, log, keyOf, claim, admit, versions, refused, connected } = this.#options;
-    // All of ours arrive over Unix sockets, also what comes through a tunnel: the agent dials the socket there.
-    const transportKind: TransportKind = 'unix';
+    // What is not direct arrives over a Unix socket, also through a tunnel: the agent dials the socket there.
+    const direct = arrival.via === 'direct';
+    const transportKind: TransportKind = direct ? 'wss' : 'unix';
+    const where = direct ? { address: arrival.address } : { machine: arrival.machine };
     try {
       const hello = await greetAgent(transport, {
         identity,
         clock,
         transportKind,
-        exporter: new Uint8Array(0),
+        exporter: direct ? exporterOf(socket) : new Uint8Array(0),
         ...(versions === undefined ? {} : { versions }),
-        keyOf: (machine) => (machine === arrival.machine ? keyOf(machine) : undefined),
+        keyOf: (machine) => (direct || machine === arrival.machine ? keyOf(machine) : undefined),
         ...(claim && { claim: (agent: Hello, token: string) => claim(agent, token, arrival) }),
         admit: (agent) => admit(agent, arrival),
       });
+      proven(socket);
       const session = new Session({ transport, side: 'controller', clock });
       this.#sessions.add(session);
       void session.closed.then(() => this.#sessions.delete(session));
       connected(session, hello, arrival);
     } catch (error) {
       const cause = RemoteError.from(error);
-      log.warn(
-        { machine: arrival.machine, via: arrival.via, code: cause.code, err: cause.message },
-        'agent refused',
-      );
+      log.warn({ ...where, via: arrival.via, code: cause.code, err: cause.message }, 'agent refused');
       refused?.(cause, arrival);
     }
   }
+}
+
+/** What the agent's signature covers, so that it holds for this TLS connection alone. Throws where there is none. */
+function exporterOf(socket: Duplex): Uint8Array {
+  if (!(socket instanceof TLSSocket)) throw new RemoteError('internal', 'a direct connection without TLS');
+  return socket.exportKeyingMaterial(32, exporterLabel, Buffer.alloc(0));
 }

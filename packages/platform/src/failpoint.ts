@@ -25,6 +25,10 @@ export const failpoints = [
   /** A join token is used up, before the agent is told. */
   'controller.join_token.before',
   'controller.join_token.after',
+  'controller.certificate.before',
+  'controller.certificate.after',
+  'controller.direct_settings.before',
+  'controller.direct_settings.after',
   'controller.upload.before',
   'controller.upload.after',
   'controller.start.before',

@@ -9,7 +9,7 @@ import type { AgentConfig, VersionRange } from '@codex-remote/protocol/schema';
 import type { Clock, RemoteError, Session } from '@codex-remote/protocol/wire';
 import { pino } from 'pino';
 import type { AgentSelf } from '../../../agent/src/connect/handshake.ts';
-import { type Arrival, Gateway } from '../../../controller/src/gateway/gateway.ts';
+import { Gateway, type PrivateArrival } from '../../../controller/src/gateway/gateway.ts';
 
 export interface Certificate {
   readonly key: string;
@@ -30,7 +30,7 @@ export class Meeting {
   readonly #server: Server;
   /** What the registry has. */
   readonly enrolled = new Map([['box', this.agent.publicKey]]);
-  arrival: Arrival = { via: 'tunnel', machine: 'box' };
+  arrival: PrivateArrival = { via: 'tunnel', machine: 'box' };
 
   /** `versions`: what its controller speaks. */
   constructor(clock: Clock = systemClock, versions?: VersionRange) {

@@ -91,7 +91,7 @@ describe('an agent that dials wss', () => {
       certificates: [certificate.cert],
       spki_sha256: [other.pin],
     };
-    await expect(dial(target, never)).rejects.toMatchObject({ code: 'unauthorized' });
+    await expect(dial(target, never)).rejects.toMatchObject({ code: 'certificate_mismatch' });
     expect(upgrades()).toBe(0);
   });
 
@@ -105,7 +105,7 @@ describe('an agent that dials wss', () => {
       certificates: [certificate.cert],
       spki_sha256: [certificate.pin, other.pin],
     };
-    await expect(dial(target, never)).rejects.toMatchObject({ code: 'connection_reset' });
+    await expect(dial(target, never)).rejects.toMatchObject({ code: 'certificate_mismatch' });
     expect(upgrades()).toBe(0);
   });
 

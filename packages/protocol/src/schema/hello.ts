@@ -54,6 +54,9 @@ export type Capability = (typeof ownCapabilities)[number];
 export const transportKind = z.enum(['unix', 'wss', 'ws']);
 export type TransportKind = z.infer<typeof transportKind>;
 
+/** Label of the TLS exporter (RFC 8446 section 7.5), without a context, whose 32 bytes the transcript has. */
+export const exporterLabel = 'EXPORTER-codex-remote-session-auth';
+
 /** Unknown fields are passed over, here and in what follows: the transcript covers those that both know. */
 export const hello = z.object({
   type: z.literal('hello'),

@@ -48,6 +48,7 @@ const registry = {
   controller_unreachable: { http: 503, retryable: true, when: 'the controller does not answer on its socket or at its address' },
   controller_starting: { http: 503, retryable: true, when: 'the controller is not ready yet' },
   no_reachable_endpoint: { http: 409, retryable: false, when: 'no address of the controller can be dialled from elsewhere' },
+  listen_failed: { http: 409, retryable: false, when: 'the controller cannot listen on the address that it was given: it is taken, not of this host, or kept for root' },
   proxy_failed: { http: 502, retryable: true, when: 'the HTTP proxy on the way to the controller cannot be used, or refused or broke the connection' },
   sandbox_denied: { http: 403, retryable: false, when: "the system refused the controller's socket, as coding agents' sandboxes do" },
   stream_cut: { http: 502, retryable: true, when: 'a stream ended without its last record' },

@@ -2,6 +2,7 @@
  * The wire: errors, limits, frames, channels and sessions over whatever carries binary messages. Knows no socket, file
  * or timer of the system (the clock is passed in), and never imports zod, so that small programs can load it.
  */
+export * from './address.ts';
 export * from './call.ts';
 export type { Channel, ChannelState } from './channel.ts';
 export * from './clock.ts';
