@@ -3,8 +3,9 @@ import { type CallOptions, call, RemoteError, type Session } from '@codex-remote
 import type { MachineLink } from '../links/link.ts';
 
 /**
- * A call whose answer is parsed: what a machine says is untrusted. Throws `connection_reset` whenever the session is
- * over, whatever ended it, else `protocol_error` or what the agent answered.
+ * A call whose answer is parsed: what a machine says is untrusted. An answer about another exec than the one that was asked
+ * for is a lie, and the end of the session. Throws `connection_reset` whenever the session is over, whatever ended it, else
+ * `protocol_error` or what the agent answered.
  */
 export async function callAgent<V extends Exclude<AgentVerb, 'exec.logs' | 'exec.reports'>>(
   session: Session,
@@ -24,7 +25,20 @@ export async function callAgent<V extends Exclude<AgentVerb, 'exec.logs' | 'exec
   const reply = agentVerbs[verb].reply.safeParse(answer);
   if (!reply.success)
     throw new RemoteError('protocol_error', `the answer to ${verb} has not the expected shape`);
+  const about = 'state' in reply.data ? reply.data.state.exec_id : undefined;
+  if (about !== undefined && 'exec_id' in params && !meant(verb, params.exec_id, about)) {
+    const lie = new RemoteError('protocol_error', `the answer to ${verb} is about another exec`, {
+      facts: { field: 'exec_id', value: about },
+    });
+    session.end(lie);
+    throw lie;
+  }
   return reply.data as VerbReply<V>;
+}
+
+/** What is started is named in full; what is looked for may be named by a prefix. */
+function meant(verb: AgentVerb, asked: string, about: string): boolean {
+  return verb === 'exec.start' ? about === asked : about.startsWith(asked);
 }
 
 /** The agent is of a release that did not have this request yet. */

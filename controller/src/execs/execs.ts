@@ -411,7 +411,8 @@ export class Execs {
             if (code === 'exec_not_found') return { found, answer: 'unknown' as const };
             if (code === 'connection_reset' || code === 'machine_offline')
               return { found, answer: 'away' as const };
-            throw error;
+            // Whatever is wrong with this one, another may have it.
+            return { found, answer: 'failed' as const, error };
           },
         );
       }),
@@ -424,6 +425,8 @@ export class Execs {
         execId,
         here.map(({ machine }) => `${execId} on ${machine.name}`),
       );
+    const failed = asked.find((one) => one.answer === 'failed');
+    if (failed) throw failed.error;
     if (named && away[0]) throw away[0].link.offline().with({ exec_id: execId });
     throw notFound(
       execId,

@@ -56,6 +56,8 @@ export async function relayLogs(options: RelayOptions): Promise<Relayed> {
         if (item.kind !== 'data') throw new RemoteError('protocol_error', 'a log stream carries data only');
         const { records, end } = position.advance(item.bytes);
         broken = false;
+        broken = end?.state != null && !end.state.exec_id.startsWith(execId);
+        if (broken) throw new RemoteError('protocol_error', `the log of ${execId} ends with another exec`);
         if (records.byteLength > 0) await options.write(records);
         if (end) return { ended: end.state, complete: !position.cutByLimit };
       }

@@ -29,7 +29,9 @@ export async function* unreported(
 async function ask(session: Session, known: ExecState): Promise<ExecReport | undefined> {
   const params = { exec_id: known.exec_id, tail_bytes: 0 };
   try {
-    return agentVerbs['exec.get'].reply.parse(await call(session, 'exec.get', params));
+    const report = agentVerbs['exec.get'].reply.parse(await call(session, 'exec.get', params));
+    if (report.state.exec_id === known.exec_id) return report;
+    throw new RemoteError('protocol_error', 'the answer to exec.get is about another exec');
   } catch (error) {
     const { code } = RemoteError.from(error);
     if (code === 'exec_not_found') return { state: removed(known) };

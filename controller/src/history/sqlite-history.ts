@@ -240,13 +240,13 @@ function keyOf(machine: string, execId: string): string {
 
 function rowOf(machine: string, report: ExecReport, asOf: string): SQLInputValue[] {
   const { state, stdout_tail, stderr_tail } = report;
-  const endedAt = isEnded(state) ? Date.parse(state.ended_at ?? asOf) : null;
+  const endedAt = isEnded(state) ? (timeOf(state.ended_at ?? asOf) ?? null) : null;
   return [
     machine,
     state.exec_id,
     state.status,
     isEnded(state) ? 1 : 0,
-    Date.parse(state.accepted_at),
+    timeOf(state.accepted_at) ?? timeOf(asOf) ?? 0,
     endedAt,
     state.label ?? null,
     state.session ?? null,
@@ -257,6 +257,12 @@ function rowOf(machine: string, report: ExecReport, asOf: string): SQLInputValue
     stderr_tail?.bytes ?? null,
     asOf,
   ];
+}
+
+/** One report that cannot be written would hold up those of every other machine. */
+function timeOf(text: string): number | undefined {
+  const ms = Date.parse(text);
+  return Number.isFinite(ms) ? ms : undefined;
 }
 
 /** The columns in the order of `rowOf`. */

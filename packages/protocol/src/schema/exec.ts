@@ -65,6 +65,12 @@ export const lostReason = z.enum(['reboot', 'shim_died', 'no_record', 'not_start
 export const queuedReason = z.enum(['queue_full', 'queue_paused', 'dependency', 'starting']);
 export type QueuedReason = z.infer<typeof queuedReason>;
 
+/** RFC 3339 in UTC, as `toISOString` writes it: what orders a history is a time and nothing else. */
+const instant = z
+  .string()
+  .regex(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z$/)
+  .refine((text) => Number.isFinite(Date.parse(text)), 'a time');
+
 const common = {
   exec_id: execId,
   /** HMAC of the request under a key of the agent: the same id with the same digest attaches. */
@@ -76,8 +82,8 @@ const common = {
   label: z.string().optional(),
   session: z.string().optional(),
   caller_cwd: z.string().optional(),
-  accepted_at: z.string(),
-  started_at: z.string().optional(),
+  accepted_at: instant,
+  started_at: instant.optional(),
   stdout_bytes: z.number().int().nonnegative(),
   stderr_bytes: z.number().int().nonnegative(),
   /** How many of the oldest bytes of a stream are gone: its log was at its limit. Offsets count them. */
@@ -110,15 +116,15 @@ export const execState = z.discriminatedUnion('status', [
     ...common,
     status: z.literal('running'),
     pid: z.number().int().positive().optional(),
-    last_output_at: z.string().optional(),
+    last_output_at: instant.optional(),
   }),
   z.object({
     ...common,
     status: z.literal('finished'),
     reason: finishReason,
     exit_code: z.number().int(),
-    signal: z.string().optional(),
-    ended_at: z.string(),
+    signal: z.string().max(32).optional(),
+    ended_at: instant,
     duration_ms: z.number().nonnegative(),
     /** For `failed_to_start`: what could not be done. */
     spawn_error: z.string().optional(),
@@ -128,7 +134,7 @@ export const execState = z.discriminatedUnion('status', [
     ...common,
     status: z.literal('lost'),
     reason: lostReason,
-    ended_at: z.string().optional(),
+    ended_at: instant.optional(),
     safe_to_retry: z.boolean(),
     /** For `not_started`, where it is known: `dependency_failed`, or the code of the error that its start met. */
     why: z.string().max(64).optional(),
