@@ -65,9 +65,13 @@ test('records of a follower become its bytes again, newline and bytes that are n
 test('a raw reader is whole by its status only, and the line of its failure is none of the log', () => {
   const raw = { kind: 'follow_raw', stream: 'stderr' } as const;
   expect(readPrinted(operation(raw), Buffer.from('log'))).toMatchObject({ readings: [{ whole: true }] });
-  const failed = readPrinted(operation({ ...raw, status: 1 }), Buffer.from('log\nmachine offline: box\n'));
-  expect(failed).toMatchObject({ readings: [{ whole: false }], refusal: { code: 'machine_offline' } });
-  expect(Buffer.from(failed.readings[0]?.pieces[0]?.bytes ?? []).toString()).toBe('log\n');
+  const told =
+    'codex-remote: 7 bytes of stderr from offset 0 on are gone\ncodex-remote: box is away; not all of it\n';
+  const failed = readPrinted(operation({ ...raw, status: 1 }), Buffer.from(`log\n${told}`));
+  expect(failed).toMatchObject({
+    readings: [{ whole: false, gaps: true, pieces: [{ offset: 7, bytes: Buffer.from('log\n') }] }],
+    refusal: { code: 'machine_offline' },
+  });
 });
 
 test('half a line is an offence unless its client was killed', () => {

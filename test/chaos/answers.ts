@@ -84,29 +84,33 @@ export function readPrinted(operation: Operation, printed: Uint8Array): Printed 
   };
 }
 
-/** Raw bytes say nothing of themselves: the exit status does, and a failure is one line on stderr. */
+/**
+ * Raw bytes say nothing of themselves: the exit status does, and lines of ours on stderr, behind the log where that goes to
+ * stderr too: bytes at the beginning that are gone, and why it failed.
+ */
 function readRaw(operation: Operation, bytes: Uint8Array): Printed {
   const { stream, status, killed, interrupted } = operation;
   if (stream === undefined) throw new Error(`operation ${operation.n} reads no stream`);
   const fine = status === 0 || killed || interrupted;
-  // Where the log itself goes to stderr, the line of a failure stands behind it.
   const text = stream === 'stderr' ? Buffer.from(bytes).toString('latin1') : operation.stderr;
-  const message = fine ? '' : (text.trimEnd().split('\n').at(-1) ?? '');
-  const own = stream === 'stderr' && !fine ? bytes.subarray(0, -(message.length + 1)) : bytes;
+  const said = /(?:codex-remote: [^\n]*\n)*$/.exec(text)?.[0] ?? '';
+  const own = stream === 'stderr' ? bytes.subarray(0, bytes.byteLength - said.length) : bytes;
+  const gone = /(\d+) bytes of \w+ from offset 0 on are gone/.exec(said)?.[1];
   const reading = {
     operation,
     stream,
-    pieces: [{ offset: 0, bytes: own }],
-    gaps: false,
+    pieces: [{ offset: Number(gone ?? 0), bytes: own }],
+    gaps: gone !== undefined,
     whole: status === 0,
   };
+  const message = fine ? '' : (said.trimEnd().split('\n').at(-1) ?? '');
   const refusal = { operation, code: codeIn(message), message, away: [] };
   return { answers: [], readings: [reading], ...(!fine && { refusal }) };
 }
 
 const wordsOf: readonly (readonly [string, RegExp])[] = [
   ['exec_not_found', /exec_id not found/],
-  ['machine_offline', /machine offline/],
+  ['machine_offline', /machine offline| is away; /],
   ['connection_reset', /connection reset by peer/],
   ['controller_unreachable', /controller (?:does not|is not|could not)/],
 ];

@@ -48,6 +48,15 @@ describe('a machine that was taken down', () => {
     const tail = await cli.lines(['exec', 'logs', 'past', '--tail', '1'], 0, quick);
     expect(tail.map(({ line }) => line)).toEqual(['5000', 'last', undefined]);
     expect(tail.at(-1)).toMatchObject({ type: 'end', complete: true, ...away });
+    const raw = (...more: string[]) =>
+      cli.run(['exec', 'logs', 'past', '--stream', 'stdout', '--raw', ...more], quick);
+    expect(await raw('--tail', '1')).toMatchObject({ status: 0, stderr: '' });
+    const part = await raw('--from', '0');
+    expect(part).toMatchObject({
+      status: 1,
+      stderr: expect.stringMatching(/bytes of stdout .* are gone\n.*not all of it\n$/),
+    });
+    expect(part.stdout.toString().endsWith('5000\n')).toBe(true);
     const watched = await cli.lines(['exec', 'watch', 'past'], 3, quick);
     expect(watched.filter(({ type }) => type === 'gap')).toEqual([
       expect.objectContaining({ stream: 'stdout', offset: 0 }),

@@ -108,9 +108,14 @@ async function ended(
     : complete
       ? ''
       : `there is more; next: codex-remote exec logs --id ${view.state.exec_id} --cursor ${value.next_cursor}`;
+  const raw = output.mode === 'raw';
   // The bytes have no place for it, and nobody may take a part for all.
-  if (output.mode === 'raw' && !complete) output.note(`codex-remote: ${oneLine(cut)}`);
-  return { ...(says && output.mode !== 'raw' ? { value } : {}), exit: 0, human: () => oneLine(cut) };
+  if (raw && !complete) output.note(`codex-remote: ${oneLine(cut)}`);
+  return {
+    ...(says && !raw ? { value } : {}),
+    exit: raw && !complete && !reader.cutByLimit ? exitCodes.failed : 0,
+    human: () => oneLine(cut),
+  };
 }
 
 function detached(_context: Context, reader: LogsReader): Outcome {
