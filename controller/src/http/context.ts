@@ -12,7 +12,8 @@ export interface PublicAddress {
   /** https://HOST:PORT */
   readonly url: string;
   readonly spki_sha256: readonly string[];
-  readonly certificate: string;
+  /** PEM, trusted as they are. */
+  readonly certificates: readonly string[];
 }
 
 /** What the routes call. */

@@ -242,7 +242,7 @@ export const issuedToken = tokenView.extend({
   url: z.string(),
   /** SHA-256 of the keys that the controller's certificate may have, base64. */
   spki_sha256: z.array(z.string()).min(1),
-  /** PEM, to trust. */
-  certificate: z.string(),
+  /** PEM, trusted as they are. */
+  certificates: z.array(z.string()).min(1),
 });
 export type IssuedToken = z.infer<typeof issuedToken>;
