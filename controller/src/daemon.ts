@@ -19,7 +19,12 @@ import { AuditLog } from './audit/audit-log.ts';
 import type { AuditEntry } from './audit/entry.ts';
 import { SqliteHeadStore } from './audit/head-store.ts';
 import { readAuditSettings } from './audit/settings.ts';
+import { ownRuntimes, StoreEntries } from './bootstrap/index.ts';
+import { enrolmentEntry } from './enrolment/audit-entry.ts';
+import { Downloads } from './enrolment/downloads.ts';
+import { Invitations } from './enrolment/invitations.ts';
 import { JoinTokens } from './enrolment/join-tokens.ts';
+import { Payloads } from './enrolment/payload.ts';
 import { ExecChanges } from './execs/changes.ts';
 import { Execs } from './execs/execs.ts';
 import { followReports } from './execs/reports.ts';
@@ -28,6 +33,7 @@ import { SqliteHistory } from './history/sqlite-history.ts';
 import { createApi } from './http/server.ts';
 import { isShortOfDescriptors, refuseForDescriptors } from './http/short-of-descriptors.ts';
 import { Links } from './links/links.ts';
+import { bundleFiles } from './machines/bundle.ts';
 import { Machines } from './machines/machines.ts';
 import { Prompts } from './machines/prompts.ts';
 import { LowdbRegistry } from './registry/lowdb-registry.ts';
@@ -59,6 +65,7 @@ export async function runController(paths: ControllerPaths, replaces?: string): 
   const startedAt = new Date(clock.wall()).toISOString();
   const stopping = new AbortController();
   const identity = loadOrCreateIdentity(join(paths.config, 'controller.pem'));
+  const controllerId = createHash('sha256').update(identity.publicKey).digest('hex').slice(0, 16);
   const registry = await LowdbRegistry.open(join(paths.config, 'registry.json'));
   const history = new SqliteHistory(join(paths.state, 'history.sqlite'), clock);
   const audit = new AuditLog({
@@ -81,7 +88,12 @@ export async function runController(paths: ControllerPaths, replaces?: string): 
   const links = new Links(clock);
   const changes = new ExecChanges();
   const execs = new Execs({ registry, links, history, changes, clock });
-  const joinTokens = new JoinTokens({ registry, clock, log });
+  const joinTokens = new JoinTokens({
+    registry,
+    clock,
+    log,
+    record: (outcome) => audit.record(enrolmentEntry(outcome)),
+  });
   const gateway = new Gateway({
     identity,
     clock,
@@ -129,15 +141,33 @@ export async function runController(paths: ControllerPaths, replaces?: string): 
     clock,
     log,
     paths,
-    controllerId: createHash('sha256').update(identity.publicKey).digest('hex').slice(0, 16),
+    controllerId,
     controllerKey: identity.publicKey,
     bundleDir: import.meta.dirname,
+  });
+  const payloads = new Payloads({
+    runtimes: ownRuntimes,
+    entries: new StoreEntries(),
+    bundle: bundleFiles(import.meta.dirname),
+    cache: join(paths.cache, 'join'),
+  });
+  const invitations = new Invitations({
+    registry,
+    links,
+    tokens: joinTokens,
+    payloads,
+    clock,
+    controllerId,
+    controllerKey: identity.publicKey,
+    address: () => undefined,
   });
   const api = createApi(
     {
       execs,
       machines,
       prompts: new Prompts(clock),
+      invitations,
+      downloads: new Downloads(invitations, joinTokens, payloads),
       audit,
       tokens,
       address: () => undefined,

@@ -1,8 +1,7 @@
 import { createReadStream } from 'node:fs';
 import type { ServerResponse } from 'node:http';
 import { pipeline } from 'node:stream/promises';
-import type { Invitations } from './invitations.ts';
-import { scriptName } from './invitations.ts';
+import { downloadPath, type Invitations, scriptName } from './invitations.ts';
 import type { JoinTokens } from './join-tokens.ts';
 import { filesOf, type Payloads } from './payload.ts';
 
@@ -78,6 +77,13 @@ export class Downloads {
     this.#uses.set(tokenId, use);
     return use;
   }
+}
+
+/** What a path asks for; undefined where it is no download. */
+export function downloadOf(url: string): { tokenId: string; name: string } | undefined {
+  if (!url.startsWith(downloadPath)) return undefined;
+  const [tokenId = '', name = ''] = url.slice(downloadPath.length).split('/');
+  return { tokenId, name };
 }
 
 function headers(bytes: number): Record<string, string | number> {

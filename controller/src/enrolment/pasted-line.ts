@@ -48,7 +48,7 @@ export function pastedLine(
   script: { name: string; sha256: string },
 ): string {
   const { host } = new URL(place.url);
-  const fetched = `{ ${fetchCommand(place, quoted(`${place.url}${script.name}`))};}</dev/null|head -c ${maxScriptBytes}>s`;
+  const fetched = `{ ${fetchCommand(place, quoted(`${place.url}${script.name}`))};}</dev/null|head -c ${maxScriptBytes} >s`;
   const sums = ['sha256sum', 'shasum -a 256', 'openssl dgst -sha256 -r', 'busybox sha256sum'].join('||');
   const wrong = quoted(
     `codex-remote: what came from ${host} is not what was invited to, or nothing came: nothing was run`,

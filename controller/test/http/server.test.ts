@@ -31,6 +31,9 @@ beforeEach(async () => {
     audit: new NotedAudit(),
     tokens: {} as Tokens,
     address: () => undefined,
+    // Nobody is invited here.
+    invitations: undefined as never,
+    downloads: undefined as never,
     clock: systemClock,
     status: () => ({ running: true }) as ControllerStatus,
     stop: () => undefined,
