@@ -1,6 +1,7 @@
 import { createReadStream } from 'node:fs';
 import type { ServerResponse } from 'node:http';
 import { pipeline } from 'node:stream/promises';
+import { proven } from '../gateway/admission.ts';
 import { downloadPath, type Invitations, scriptName } from './invitations.ts';
 import type { JoinTokens } from './join-tokens.ts';
 import { filesOf, type Payloads } from './payload.ts';
@@ -43,6 +44,8 @@ export class Downloads {
     if (use.bytes >= maxBytesEach) return refuse(response, 429);
     this.#running += 1;
     use.running += 1;
+    // It takes longer than a stranger has, and knows the id: the limits here are those that count.
+    if (response.socket) proven(response.socket);
     response.setTimeout(idleMs, () => response.destroy());
     try {
       use.bytes += await this.#send(tokenId, name, response);
