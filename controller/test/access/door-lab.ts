@@ -13,6 +13,8 @@ import { type Certificate, selfSigned } from '../../../test/src/lab/certificate.
 import { arrivedLocally, localPrincipal } from '../../src/access/principal.ts';
 import { auditOfToken } from '../../src/access/token-audit.ts';
 import { Tokens } from '../../src/access/tokens.ts';
+import type { Downloads } from '../../src/enrolment/downloads.ts';
+import type { Invitations } from '../../src/enrolment/invitations.ts';
 import { createApi } from '../../src/http/server.ts';
 import type { Machines } from '../../src/machines/machines.ts';
 import type { Prompts } from '../../src/machines/prompts.ts';
@@ -125,6 +127,8 @@ export class DoorLab {
         execs: world.execs,
         machines: machinesStandIn(),
         prompts: { answer: () => undefined } as unknown as Prompts,
+        invitations: invitationsStandIn(),
+        downloads: {} as Downloads,
         audit,
         tokens,
         address: () => ({
@@ -173,6 +177,14 @@ export class DoorLab {
       });
     }
   }
+}
+
+function invitationsStandIn(): Invitations {
+  const known = {
+    invite: (machine: string) => Promise.resolve({ machine }),
+    bundle: () => Promise.resolve({ expires_at: '', file: [] }),
+  };
+  return known as unknown as Invitations;
 }
 
 function machinesStandIn(): Machines {

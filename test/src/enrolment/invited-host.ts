@@ -14,7 +14,8 @@ import { JoinTokens } from '../../../controller/src/enrolment/join-tokens.ts';
 import { Payloads } from '../../../controller/src/enrolment/payload.ts';
 import { Links } from '../../../controller/src/links/links.ts';
 import { LowdbRegistry } from '../../../controller/src/registry/lowdb-registry.ts';
-import { type Certificate, Meeting } from '../connect/meeting.ts';
+import { Meeting } from '../connect/meeting.ts';
+import type { Certificate } from '../lab/certificate.ts';
 
 /** What our agent is, to the script that brings it: it notes what it is told. */
 const standInAgent = `
