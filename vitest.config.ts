@@ -12,6 +12,7 @@ export default defineConfig({
             'controller/test/**/*.test.ts',
             'test/src/**/*.test.ts',
             'test/chaos/**/*.test.ts',
+            'test/fuzz/**/*.test.ts',
           ],
           testTimeout: 20_000,
           maxWorkers: 2,

@@ -54,7 +54,7 @@ export function parseRecord(text: string): ExitRecord {
         break;
       }
       case 'exit':
-        if (/^\d{1,3}$/.test(value)) exitCode = Number(value);
+        if (/^\d{1,3}$/.test(value) && Number(value) <= 255) exitCode = Number(value);
         else damaged = true;
         break;
       case 'check':

@@ -68,7 +68,8 @@ export function parseReleased(text: string): { stdout: number; stderr: number } 
   const bytes = { stdout: 0, stderr: 0 };
   for (const match of text.matchAll(/^v1 (stdout|stderr) (\d{1,16}) end$/gm)) {
     const stream = match[1] === 'stdout' ? 'stdout' : 'stderr';
-    bytes[stream] = Math.max(bytes[stream], Number(match[2]));
+    const gone = Number(match[2]);
+    if (Number.isSafeInteger(gone)) bytes[stream] = Math.max(bytes[stream], gone);
   }
   return bytes;
 }

@@ -19,6 +19,9 @@ export function encodeSample(sample: TimeSample): Uint8Array {
   return new Uint8Array(view.buffer);
 }
 
+/** The last time that there is a date for. */
+const maxEpochMs = 8.64e15;
+
 const chunkSamples = 1024;
 /** Read by one look of the binary search: a stream's next sample is most often among so many. */
 const probeSamples = 64;
@@ -30,7 +33,9 @@ const probeSamples = 64;
 export class TimeSamples {
   readonly #path: string;
   readonly #stream: number;
-  readonly #block = new DataView(new ArrayBuffer(sampleBytes * chunkSamples));
+  // Node 24 refuses a DataView here once its code is optimised.
+  readonly #bytes = new Uint8Array(sampleBytes * chunkSamples);
+  readonly #block = new DataView(this.#bytes.buffer);
   #fd: number | undefined;
   #position = 0;
   #have = 0;
@@ -90,7 +95,7 @@ export class TimeSamples {
   #firstOf(fd: number, index: number, end: number): { index: number; sample: TimeSample } | undefined {
     for (let at = index; at < end; ) {
       const wanted = Math.min(probeSamples, end - at) * sampleBytes;
-      const read = readSync(fd, this.#block, 0, wanted, at * sampleBytes);
+      const read = readSync(fd, this.#bytes, 0, wanted, at * sampleBytes);
       for (let byte = 0; byte + sampleBytes <= read; byte += sampleBytes) {
         const sample = this.#sampleAt(this.#block, byte);
         if (sample) return { index: at + byte / sampleBytes, sample };
@@ -106,7 +111,12 @@ export class TimeSamples {
     const stream = block.getFloat64(at);
     const offset = block.getFloat64(at + 8);
     const epochMs = block.getFloat64(at + 16);
-    const valid = stream === this.#stream && Number.isSafeInteger(offset) && Number.isFinite(epochMs);
+    const valid =
+      stream === this.#stream &&
+      Number.isSafeInteger(offset) &&
+      offset >= 0 &&
+      epochMs >= 0 &&
+      epochMs <= maxEpochMs;
     return valid ? { stream, offset, epochMs } : undefined;
   }
 
@@ -114,7 +124,7 @@ export class TimeSamples {
   #read(): boolean {
     this.#fd ??= openIfThere(this.#path);
     if (this.#fd === undefined) return false;
-    const read = readSync(this.#fd, this.#block, 0, this.#block.byteLength, this.#position);
+    const read = readSync(this.#fd, this.#bytes, 0, this.#bytes.byteLength, this.#position);
     const whole = read - (read % sampleBytes);
     this.#position += whole;
     this.#have = whole;

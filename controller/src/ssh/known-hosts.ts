@@ -125,7 +125,9 @@ function parseLine(line: string, place: string): Entry | undefined {
   )
     return undefined;
   if (marker !== undefined && marker !== '@revoked' && marker !== '@cert-authority') return undefined;
-  const key = readHostKey(Buffer.from(base64, 'base64'));
+  const blob = Buffer.from(base64, 'base64');
+  // Node passes over what is no base64, OpenSSH does not.
+  const key = blob.toString('base64') === base64 ? readHostKey(blob) : undefined;
   if (key === undefined || key.type !== type) return undefined;
   const matches = hosts.startsWith('|') ? hashedName(hosts) : patternList(hosts.toLowerCase());
   if (matches === undefined) return undefined;

@@ -100,6 +100,14 @@ async function resolveChain(
   return hostOf(target, options, jumps, jumpText, environment);
 }
 
+/** What one answer of `ssh -G` says, hops left out. Throws `ssh_config_invalid`. */
+export function readAnswer(text: string, target: SshTarget, environment: SshEnvironment): ResolvedHost {
+  const options = new Options(text, target);
+  const jumpText = options.value('proxyjump') ?? '';
+  for (const hop of jumpText.split(',').filter(Boolean)) parseTarget(hop, 'ProxyJump');
+  return hostOf(target, options, [], jumpText, environment);
+}
+
 function hostOf(
   target: SshTarget,
   options: Options,

@@ -1,3 +1,4 @@
+import { isIPv6 } from 'node:net';
 import { RemoteError } from '@codex-remote/protocol/wire';
 
 /** What a user writes to say which host: `[user@]host[:port]`, `ssh://[user@]host[:port]`, IPv6 in brackets. */
@@ -26,7 +27,7 @@ export function parseTarget(text: string, what = 'the ssh target'): SshTarget {
   const user = at < 0 ? undefined : bare.slice(0, at);
   if (user !== undefined && !userPattern.test(user)) return refuse('has a user name that is not accepted');
   const [host, portText] = splitPort(bare.slice(at + 1));
-  if (!hostPattern.test(host) && !ipv6Pattern.test(host))
+  if (!hostPattern.test(host) && !(ipv6Pattern.test(host) && isIPv6(host)))
     return refuse('has a host name that is not accepted');
   const port = portText === undefined ? undefined : readPort(portText);
   if (portText !== undefined && port === undefined) return refuse('has a port that is not 1..65535');

@@ -5,6 +5,9 @@ type Placed = Exclude<OutputRecord, { kind: 'time' }>;
 /** Output that waits for its time is passed on without when it grows beyond this. */
 const maxHeldBytes = 1024 * 1024;
 
+/** The last time that there is a date for (ECMA-262, "Time Values"). What a machine says of later ones is no time. */
+const maxEpochMs = 8.64e15;
+
 interface Sample {
   /** Everything of the stream before this offset had been written … */
   readonly offset: number;
@@ -24,9 +27,10 @@ export class Dating {
 
   /** The records that can be given on, in order. */
   push(record: OutputRecord): Placed[] {
-    if (record.kind === 'time')
-      this.#samples.push({ offset: record.offset, iso: new Date(record.epochMs).toISOString() });
-    else {
+    if (record.kind === 'time') {
+      if (record.epochMs <= maxEpochMs)
+        this.#samples.push({ offset: record.offset, iso: new Date(record.epochMs).toISOString() });
+    } else {
       this.#held.push(record);
       this.#heldBytes += record.kind === 'data' ? record.bytes.byteLength : 0;
     }
