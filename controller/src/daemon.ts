@@ -11,6 +11,7 @@ import {
   systemClock,
   takeLock,
 } from '@codex-remote/platform';
+import type { ControllerStatus, DirectChange } from '@codex-remote/protocol/schema';
 import { RemoteError } from '@codex-remote/protocol/wire';
 import { arrivedLocally } from './access/principal.ts';
 import { auditOfToken } from './access/token-audit.ts';
@@ -19,21 +20,18 @@ import { AuditLog } from './audit/audit-log.ts';
 import type { AuditEntry } from './audit/entry.ts';
 import { SqliteHeadStore } from './audit/head-store.ts';
 import { readAuditSettings } from './audit/settings.ts';
-import { ownRuntimes, StoreEntries } from './bootstrap/index.ts';
-import { enrolmentEntry } from './enrolment/audit-entry.ts';
-import { Downloads } from './enrolment/downloads.ts';
-import { Invitations } from './enrolment/invitations.ts';
+import { Direct } from './direct/direct.ts';
+import { announceTrust, tellTrust } from './direct/trust.ts';
 import { JoinTokens } from './enrolment/join-tokens.ts';
-import { Payloads } from './enrolment/payload.ts';
 import { ExecChanges } from './execs/changes.ts';
 import { Execs } from './execs/execs.ts';
 import { followReports } from './execs/reports.ts';
+import { proven } from './gateway/admission.ts';
 import { Gateway } from './gateway/gateway.ts';
 import { SqliteHistory } from './history/sqlite-history.ts';
 import { createApi } from './http/server.ts';
 import { isShortOfDescriptors, refuseForDescriptors } from './http/short-of-descriptors.ts';
 import { Links } from './links/links.ts';
-import { bundleFiles } from './machines/bundle.ts';
 import { Machines } from './machines/machines.ts';
 import { Prompts } from './machines/prompts.ts';
 import { LowdbRegistry } from './registry/lowdb-registry.ts';
@@ -44,14 +42,24 @@ import { controllerBuild, controllerVersion } from './version.ts';
 /** Answers that are under way get so long after a stop was asked for. */
 const drainMs = 2_000;
 
+export interface ControllerWishes {
+  /** One that runs gives way; `build`: only one of that. */
+  readonly replaces?: { readonly build?: string };
+  /** In the foreground: told of listening by its command line, it says on stdout that it serves. */
+  readonly serves?: DirectChange;
+}
+
 /**
- * Ends the process when it was asked to stop and everything is closed. Throws `already_running` where another serves;
- * a controller of the build `replaces` gives way.
+ * Ends the process when it was asked to stop and everything is closed. Throws `already_running` where another serves, and
+ * `listen_failed` where `serves` names an address that is not to be had.
  */
-export async function runController(paths: ControllerPaths, replaces?: string): Promise<void> {
+export async function runController(
+  paths: ControllerPaths,
+  { replaces, serves }: ControllerWishes = {},
+): Promise<void> {
   for (const dir of [paths.config, paths.state, paths.runtime]) makePrivateDir(dir);
   const lockPath = join(paths.state, 'controller.lock');
-  const lock = replaces === undefined ? takeLock(lockPath) : await takeOver(lockPath, paths.socket, replaces);
+  const lock = replaces ? await takeOver(lockPath, paths.socket, replaces.build) : takeLock(lockPath);
   // Nobody else writes here now: what a crash left half written is nobody's.
   for (const dir of [paths.config, paths.state]) sweepTemporary(dir);
   const logFile = new RotatingFile(paths.log);
@@ -65,7 +73,6 @@ export async function runController(paths: ControllerPaths, replaces?: string): 
   const startedAt = new Date(clock.wall()).toISOString();
   const stopping = new AbortController();
   const identity = loadOrCreateIdentity(join(paths.config, 'controller.pem'));
-  const controllerId = createHash('sha256').update(identity.publicKey).digest('hex').slice(0, 16);
   const registry = await LowdbRegistry.open(join(paths.config, 'registry.json'));
   const history = new SqliteHistory(join(paths.state, 'history.sqlite'), clock);
   const audit = new AuditLog({
@@ -88,12 +95,7 @@ export async function runController(paths: ControllerPaths, replaces?: string): 
   const links = new Links(clock);
   const changes = new ExecChanges();
   const execs = new Execs({ registry, links, history, changes, clock });
-  const joinTokens = new JoinTokens({
-    registry,
-    clock,
-    log,
-    record: (outcome) => audit.record(enrolmentEntry(outcome)),
-  });
+  const joinTokens = new JoinTokens({ registry, clock, log });
   const gateway = new Gateway({
     identity,
     clock,
@@ -129,6 +131,7 @@ export async function runController(paths: ControllerPaths, replaces?: string): 
       followReports(session, hello.machine, history, changes).catch((error: unknown) => {
         log.info({ machine: hello.machine, err: RemoteError.from(error).message }, 'reports ended');
       });
+      if (direct.trust) void tellTrust(link, direct.trust, clock, log);
     },
   });
   const machines = new Machines({
@@ -141,56 +144,62 @@ export async function runController(paths: ControllerPaths, replaces?: string): 
     clock,
     log,
     paths,
-    controllerId,
+    controllerId: createHash('sha256').update(identity.publicKey).digest('hex').slice(0, 16),
     controllerKey: identity.publicKey,
+    address: () => direct.configured(),
     bundleDir: import.meta.dirname,
   });
-  const payloads = new Payloads({
-    runtimes: ownRuntimes,
-    entries: new StoreEntries(),
-    bundle: bundleFiles(import.meta.dirname),
-    cache: join(paths.cache, 'join'),
-  });
-  const invitations = new Invitations({
-    registry,
-    links,
-    tokens: joinTokens,
-    payloads,
+  const direct = new Direct({
     clock,
-    controllerId,
-    controllerKey: identity.publicKey,
-    address: () => undefined,
+    random: Math.random,
+    log,
+    settings: join(paths.config, 'direct.json'),
+    certificate: join(paths.config, 'certificate.json'),
+    full: isShortOfDescriptors,
+    onUpgrade: (...upgrade) => gateway.upgrade(...upgrade),
+    onRequest: (request, response) => api.server.emit('request', request, response),
+    announce: (trust) => announceTrust(links, trust, clock, log),
+    switched: (pin) => void noteSelf('controller.certificate', { pin }),
+  });
+  const status = (): ControllerStatus => ({
+    running: true,
+    pid: process.pid,
+    version: controllerVersion,
+    build: controllerBuild,
+    socket: paths.socket,
+    started_at: startedAt,
+    machines_connected: links.connected().length,
+    ...direct.status(),
   });
   const api = createApi(
     {
       execs,
       machines,
       prompts: new Prompts(clock),
-      invitations,
-      downloads: new Downloads(invitations, joinTokens, payloads),
       audit,
       tokens,
-      address: () => undefined,
+      direct,
       clock,
-      status: () => ({
-        running: true,
-        pid: process.pid,
-        version: controllerVersion,
-        build: controllerBuild,
-        socket: paths.socket,
-        started_at: startedAt,
-        machines_connected: links.connected().length,
-      }),
+      status,
       stop: () => stopping.abort(),
     },
     controllerBuild,
     log,
-    { authenticate: (token, socket) => tokens.authenticate(token, socket), hosts: () => [] },
+    {
+      authenticate: (token, socket) => {
+        const principal = tokens.authenticate(token, socket);
+        proven(socket);
+        return principal;
+      },
+      hosts: () => direct.hosts(),
+    },
   );
   const agents = await listenPrivately(paths.agentSocket, (socket) =>
     gateway.accept(socket, { via: 'local', machine: 'local' }),
   );
   await api.ready();
+  await direct.open();
+  if (serves && Object.keys(serves).length > 0) await direct.configure(serves);
   const callers = await listenPrivately(paths.socket, (socket) => {
     arrivedLocally(socket);
     if (isShortOfDescriptors()) refuseForDescriptors(socket, controllerBuild);
@@ -203,10 +212,12 @@ export async function runController(paths: ControllerPaths, replaces?: string): 
     'controller started',
   );
   machines.reopenAll();
+  if (serves) process.stdout.write(`${JSON.stringify({ ok: true, ...status() })}\n`);
 
   if (!stopping.signal.aborted) await once(stopping.signal, 'abort');
   log.info('controller stopping');
   // New callers are refused first, so that whoever starts the next controller finds the socket free.
+  direct.stop();
   await callers.close();
   await agents.close();
   await machines.close();
@@ -216,6 +227,7 @@ export async function runController(paths: ControllerPaths, replaces?: string): 
     api.close(),
     new Promise((resolve) => clock.setTimer(drainMs, () => resolve(undefined))),
   ]);
+  direct.close();
   await tokens.close();
   await noteSelf('controller.stop', { pid: process.pid });
   await audit.close();

@@ -11,9 +11,9 @@ const answerMs = 5_000;
 
 /**
  * The lock of a controller that is asked to stop, taken the moment it is free. Throws `already_running` when a controller
- * of another build than `replaced` serves, or the one of that build does not end.
+ * of another build than `replaced` serves, or the one of that build does not end; without `replaced` it is any.
  */
-export async function takeOver(lockPath: string, socket: string, replaced: string): Promise<Lock> {
+export async function takeOver(lockPath: string, socket: string, replaced?: string): Promise<Lock> {
   const until = performance.now() + goneMs;
   for (let asked = false; ; ) {
     try {
@@ -28,7 +28,7 @@ export async function takeOver(lockPath: string, socket: string, replaced: strin
 }
 
 /** False when the controller there says that it is another. One that does not answer is on its way out. */
-function askToStop(socket: string, build: string): Promise<boolean> {
+function askToStop(socket: string, build: string | undefined): Promise<boolean> {
   return new Promise((resolve) => {
     const call = request({
       socketPath: socket,

@@ -18,6 +18,7 @@ import type { AgentService } from '@codex-remote/protocol/schema';
 import { RemoteError } from '@codex-remote/protocol/wire';
 import { Connector } from '../connect/connector.ts';
 import { JoinTokenFile } from '../connect/join-token-file.ts';
+import { KnownEndpoints } from '../connect/known-endpoints.ts';
 import { writeLinkState } from '../connect/link-state.ts';
 import { type AgentHome, readAgentConfig } from '../home.ts';
 import { createHandler } from '../serve/serve-session.ts';
@@ -61,7 +62,9 @@ export async function runDaemon(home: AgentHome, options: DaemonOptions): Promis
   const stopping = Promise.withResolvers<void>();
   const config = readAgentConfig(home);
   const store = new ExecStore({ home: home.path, shim: options.shim, log });
+  const endpoints = new KnownEndpoints(home, config);
   const connector = new Connector({
+    endpoints: () => endpoints.list(),
     clock,
     log,
     random: Math.random,
@@ -74,7 +77,12 @@ export async function runDaemon(home: AgentHome, options: DaemonOptions): Promis
       version: agentVersion,
     },
     onLink: (connected, error) => writeLinkState(home.link, connected, error),
-    accept: createHandler({ store, version: agentVersion, stop: stopping.resolve }),
+    accept: createHandler({
+      store,
+      version: agentVersion,
+      stop: stopping.resolve,
+      trust: (trust) => endpoints.trust(trust),
+    }),
   });
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => stopping.resolve());
   process.on('SIGHUP', () => undefined);

@@ -8,9 +8,15 @@ import {
   shortSocketFolder,
   writeDurableSync,
 } from '@codex-remote/platform';
-import { type AgentConfig, agentEndpoint, machineName } from '@codex-remote/protocol/schema';
+import {
+  type AgentConfig,
+  agentEndpoint,
+  type DirectEndpoint,
+  directEndpoint,
+  machineName,
+} from '@codex-remote/protocol/schema';
 import { z } from 'zod';
-import { agentHome } from '../home.ts';
+import { type AgentHome, agentHome, readAgentConfig } from '../home.ts';
 
 const request = z.strictObject({
   base: z.string().refine(isAbsolute, 'absolute'),
@@ -19,6 +25,8 @@ const request = z.strictObject({
   controller_key: z.string().length(43),
   /** `tunnel`: sockets that appear in the run folder. */
   endpoints: z.union([z.literal('tunnel'), z.array(agentEndpoint).min(1)]),
+  /** Where the controller can be dialled without a tunnel, when there is none. */
+  direct: directEndpoint.optional(),
 });
 
 export interface InitAnswer {
@@ -47,7 +55,10 @@ export function initAgent(input: unknown, version: string): InitAnswer {
     controller_id: wanted.controller_id,
     controller_key: wanted.controller_key,
     host_id: host,
-    endpoints: wanted.endpoints === 'tunnel' ? [{ kind: 'tunnel', dir: runDir }] : wanted.endpoints,
+    endpoints: [
+      ...(wanted.endpoints === 'tunnel' ? [{ kind: 'tunnel' as const, dir: runDir }] : wanted.endpoints),
+      ...(wanted.direct ? [throughProxy(home, wanted.direct)] : []),
+    ],
   };
   failpoint('agent.config.before');
   writeDurableSync(home.config, `${JSON.stringify(config, undefined, 2)}\n`);
@@ -60,6 +71,18 @@ export function initAgent(input: unknown, version: string): InitAnswer {
     agent_key: loadOrCreateIdentity(home.key).publicKey,
     version,
   };
+}
+
+/** The proxy through which this host dialled the place before: the controller knows nothing of it. */
+function throughProxy(home: AgentHome, direct: DirectEndpoint): DirectEndpoint {
+  try {
+    const before = readAgentConfig(home).endpoints.find(
+      (endpoint) => endpoint.kind === 'wss' && endpoint.url === direct.url,
+    );
+    return before?.kind === 'wss' && before.proxy ? { ...direct, proxy: before.proxy } : direct;
+  } catch {
+    return direct;
+  }
 }
 
 /** The run folder and its parent, which is the home, shared by homes, or in /tmp: ours alone, or we refuse. */

@@ -1,6 +1,7 @@
 import { type FSWatcher, watch } from 'node:fs';
 import { dirname } from 'node:path';
 import { Backoff, type Logger, makePrivateDir } from '@codex-remote/platform';
+import type { AgentEndpoint } from '@codex-remote/protocol/schema';
 import { type Channel, type Clock, RemoteError, Session } from '@codex-remote/protocol/wire';
 import { type DialTarget, dial } from './dial.ts';
 import { dialTargets } from './endpoints.ts';
@@ -8,6 +9,8 @@ import { type AgentSelf, greetController } from './handshake.ts';
 
 export interface ConnectorOptions {
   readonly self: AgentSelf;
+  /** Asked before every round; absent: those of the config. */
+  readonly endpoints?: () => readonly AgentEndpoint[];
   readonly clock: Clock;
   readonly random: () => number;
   readonly log: Logger;
@@ -37,7 +40,8 @@ export class Connector {
   readonly #options: ConnectorOptions;
   readonly #stopped = new AbortController();
   readonly #backoff: Backoff;
-  readonly #watchers: FSWatcher[] = [];
+  /** By the folder in which sockets appear. */
+  readonly #watchers = new Map<string, FSWatcher>();
   #wake = new AbortController();
   #attempt: Attempt | undefined;
   #session: Session | undefined;
@@ -51,16 +55,14 @@ export class Connector {
       firstMs: firstWaitMs,
       maxMs: maxWaitMs,
     });
-    for (const endpoint of options.self.config.endpoints) {
-      if (endpoint.kind === 'tunnel') this.#watchSockets(endpoint.dir);
-      if (endpoint.kind === 'unix') this.#watchSockets(dirname(endpoint.path));
-    }
+    this.#watchFolders();
   }
 
   /** Resolves after `stop`. */
   async run(): Promise<void> {
     while (!this.#stopped.signal.aborted) {
       this.#wake = new AbortController();
+      this.#watchFolders();
       if (await this.#round()) this.#backoff.reset();
       await this.#backoff.wait(AbortSignal.any([this.#wake.signal, this.#stopped.signal]));
     }
@@ -68,21 +70,34 @@ export class Connector {
 
   stop(): void {
     this.#stopped.abort();
-    for (const watcher of this.#watchers) watcher.close();
+    for (const watcher of this.#watchers.values()) watcher.close();
     this.#attempt?.giveUp.abort();
     this.#session?.end(new RemoteError('shutting_down', 'the agent was asked to stop'));
   }
 
+  #endpoints(): readonly AgentEndpoint[] {
+    const { endpoints, self } = this.#options;
+    return endpoints?.() ?? self.config.endpoints;
+  }
+
+  #watchFolders(): void {
+    for (const endpoint of this.#endpoints()) {
+      if (endpoint.kind === 'tunnel') this.#watchSockets(endpoint.dir);
+      if (endpoint.kind === 'unix') this.#watchSockets(dirname(endpoint.path));
+    }
+  }
+
   #watchSockets(dir: string): void {
+    if (this.#watchers.has(dir)) return;
     makePrivateDir(dir);
     const watcher = watch(dir, () => void this.#socketsChanged());
     // Without the watch the rounds go on.
     watcher.on('error', () => watcher.close());
-    this.#watchers.push(watcher);
+    this.#watchers.set(dir, watcher);
   }
 
   async #socketsChanged(): Promise<void> {
-    const [newest] = await dialTargets(this.#options.self.config.endpoints);
+    const [newest] = await dialTargets(this.#endpoints());
     if (!newest) return;
     const attempt = this.#attempt;
     if (attempt && describe(attempt.target) === describe(newest)) return;
@@ -92,7 +107,7 @@ export class Connector {
 
   /** True when there was a session, whatever ended it. */
   async #round(): Promise<boolean> {
-    for (const target of await dialTargets(this.#options.self.config.endpoints)) {
+    for (const target of await dialTargets(this.#endpoints())) {
       if (this.#stopped.signal.aborted || this.#wake.signal.aborted) return false;
       try {
         const session = await this.#connect(target);

@@ -2,6 +2,7 @@ import { arch, hostname, platform } from 'node:os';
 import { failpoint, systemClock } from '@codex-remote/platform';
 import { type AgentVerb, agentVerbs, type VerbReply } from '@codex-remote/protocol/schema';
 import { type Channel, type Clock, RemoteError } from '@codex-remote/protocol/wire';
+import type { Trust } from '../connect/known-endpoints.ts';
 import { readLogs } from '../logs/read-logs.ts';
 import type { ExecStore } from '../store/store.ts';
 import { parseOrRefuse } from './parse.ts';
@@ -13,6 +14,8 @@ export interface ServeOptions {
   readonly version: string;
   /** Ends the agent; called once the reply has gone out. */
   readonly stop: () => void;
+  /** Notes by what the controller is known; to how many endpoints that applies. */
+  readonly trust: (trust: Trust) => number;
   readonly clock?: Clock;
 }
 
@@ -38,7 +41,13 @@ export function createHandler(
 }
 
 /** A Map, so that no name of a prototype is a verb. */
-function verbTable({ store, version, stop, clock = systemClock }: ServeOptions): ReadonlyMap<string, Serve> {
+function verbTable({
+  store,
+  version,
+  stop,
+  trust,
+  clock = systemClock,
+}: ServeOptions): ReadonlyMap<string, Serve> {
   const table: { [Verb in AgentVerb]: Serve } = {
     'agent.info': (channel) => reply<'agent.info'>(channel, info(store, version)),
     'agent.stop': async (channel) => {
@@ -83,6 +92,10 @@ function verbTable({ store, version, stop, clock = systemClock }: ServeOptions):
     'queues.set': (channel, params) => {
       const { concurrency } = parseOrRefuse(agentVerbs['queues.set'].params, params, 'queues.set');
       return reply<'queues.set'>(channel, { queues: store.setQueues(concurrency) });
+    },
+    'trust.set': (channel, params) => {
+      const told = parseOrRefuse(agentVerbs['trust.set'].params, params, 'trust.set');
+      return reply<'trust.set'>(channel, { endpoints: trust(told) });
     },
     'exec.reports': async (channel, params) => {
       parseOrRefuse(agentVerbs['exec.reports'].params, params, 'exec.reports');

@@ -9,7 +9,9 @@ let lab: StoreLab;
 let pair: SessionPair;
 beforeEach(async () => {
   lab = new StoreLab();
-  pair = await sessionPair(createHandler({ store: lab.store, version: '1.2.3', stop: () => undefined }));
+  pair = await sessionPair(
+    createHandler({ store: lab.store, version: '1.2.3', stop: () => undefined, trust: () => 0 }),
+  );
 });
 afterEach(async () => {
   await pair.close();

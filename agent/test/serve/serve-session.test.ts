@@ -23,7 +23,9 @@ let stopped = 0;
 beforeEach(async () => {
   lab = new StoreLab();
   stopped = 0;
-  pair = await sessionPair(createHandler({ store: lab.store, version: '1.2.3', stop: () => stopped++ }));
+  pair = await sessionPair(
+    createHandler({ store: lab.store, version: '1.2.3', stop: () => stopped++, trust: () => 0 }),
+  );
 });
 afterEach(async () => {
   await pair.close();

@@ -1,7 +1,6 @@
 import { type Clock, RemoteError } from '@codex-remote/protocol/wire';
 import { runScript, type ScriptReport } from '../ssh/script.ts';
 import type { HostTransport } from '../ssh/transport.ts';
-import { lookAtPlace, lookAtSystem } from './look.ts';
 
 /** What a machine is and has, in one round trip. */
 export interface Probe {
@@ -36,17 +35,36 @@ export interface Probe {
 const probeScript = `
 IFS= read -r base; IFS= read -r want_node
 LC_ALL=C; export LC_ALL
-${lookAtSystem}
-say os "$os"
-say arch "$arch"
-say bits "$bits"
+say os "$(uname -s)"
+say arch "$(uname -m)"
+say bits "$(getconf LONG_BIT 2>/dev/null)"
+libc=$(getconf GNU_LIBC_VERSION 2>/dev/null)
+[ -n "$libc" ] || for f in /lib/ld-musl-*; do [ -e "$f" ] && libc=musl; done
 say libc "$libc"
 say uid "$(id -u)"
 say home "$HOME"
 [ -d /run/systemd/system ] && say systemd yes
-${lookAtPlace}
+[ -n "$base" ] || base=$CODEX_REMOTE_AGENT_HOME
+[ -n "$base" ] || base=\${XDG_DATA_HOME:-$HOME/.local/share}/codex-remote-agent
+case $base in
+  "~") base=$HOME ;;
+  "~/"*) base=$HOME/\${base#"~/"} ;;
+  /*) ;;
+  *) base=$HOME/$base ;;
+esac
 say base "$base"
-[ -z "$cleaned" ] || say cleaned "$cleaned"
+runtime=\${XDG_RUNTIME_DIR:-/run/user}; temporary=\${TMPDIR:-/tmp}
+case $base/ in
+  "\${runtime%/}/"*|/run/*|/var/run/*) say cleaned logout ;;
+  "\${temporary%/}/"*|/tmp/*|/var/tmp/*|/dev/shm/*) say cleaned age ;;
+esac
+near=$base
+while [ ! -d "$near" ] && [ "$near" != / ]; do near=$(dirname "$near"); done
+free=; last=
+for word in $(df -Pk "$near" 2>/dev/null | tail -n 1); do
+  case $word in *%) [ -n "$free" ] || free=$last ;; esac
+  last=$word
+done
 say free_kb "$free"
 umask 077
 if [ ! -w "$near" ]; then

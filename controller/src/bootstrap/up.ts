@@ -3,6 +3,7 @@ import {
   type AgentEndpoint,
   type AgentService,
   agentService,
+  type DirectEndpoint,
   type Stage,
 } from '@codex-remote/protocol/schema';
 import { type Clock, RemoteError } from '@codex-remote/protocol/wire';
@@ -70,6 +71,8 @@ export interface UpContext {
   readonly controllerId: string;
   readonly controllerKey: string;
   readonly endpoints: 'tunnel' | readonly AgentEndpoint[];
+  /** Where the agent can dial us without a tunnel too. */
+  readonly direct?: DirectEndpoint;
   /** Default: by the distance of the machine. */
   readonly coding?: Coding;
   /** The key must be known before the agent starts: it dials at once. */
@@ -147,6 +150,7 @@ export async function up(context: UpContext): Promise<UpResult> {
         controller_id: context.controllerId,
         controller_key: context.controllerKey,
         endpoints: context.endpoints,
+        ...(context.direct && { direct: context.direct }),
       });
       const reply = present(
         await runAgentCommand(transport, { node, agent }, ['init'], initReply, { clock, signal, input }),

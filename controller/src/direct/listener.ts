@@ -110,6 +110,14 @@ export class DirectListener {
     });
   }
 
+  /** Connections of another listener are this one's from here on. */
+  inherit(other: DirectListener): void {
+    for (const socket of other.#sockets) {
+      this.#sockets.add(socket);
+      socket.once('close', () => this.#sockets.delete(socket));
+    }
+  }
+
   /** Takes nothing more; what is open stays. */
   stop(): void {
     this.#tls.close();

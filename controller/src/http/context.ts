@@ -3,33 +3,20 @@ import type { Clock } from '@codex-remote/protocol/wire';
 import type { Principal } from '../access/principal.ts';
 import type { Tokens } from '../access/tokens.ts';
 import type { Audit } from '../audit/audit-log.ts';
-import type { Downloads } from '../enrolment/downloads.ts';
-import type { Invitations } from '../enrolment/invitations.ts';
+import type { Direct } from '../direct/direct.ts';
 import type { Execs } from '../execs/execs.ts';
 import type { Machines } from '../machines/machines.ts';
 import type { Prompts } from '../machines/prompts.ts';
-
-/** What somebody elsewhere needs to reach this controller and to know that it has. */
-export interface PublicAddress {
-  /** https://HOST:PORT */
-  readonly url: string;
-  readonly spki_sha256: readonly string[];
-  /** PEM, trusted as they are. */
-  readonly certificates: readonly string[];
-}
 
 /** What the routes call. */
 export interface ApiContext {
   readonly execs: Execs;
   readonly machines: Machines;
   readonly prompts: Prompts;
-  readonly invitations: Invitations;
-  /** For hosts that were invited, which hold no token of the API. */
-  readonly downloads: Downloads;
   readonly audit: Audit;
   readonly tokens: Tokens;
-  /** How callers of the network reach us; undefined where none can. */
-  readonly address: () => PublicAddress | undefined;
+  /** How we are reached over the network. */
+  readonly direct: Direct;
   readonly clock: Clock;
   readonly status: () => ControllerStatus;
   /** Stops the process once the answer is out. */

@@ -1,7 +1,9 @@
-import type { ControllerStatus } from '@codex-remote/protocol/schema';
+import { type ControllerStatus, certificateRotation, directChange } from '@codex-remote/protocol/schema';
 import { RemoteError } from '@codex-remote/protocol/wire';
 import { z } from 'zod';
+import { nameOf } from '../access/principal.ts';
 import { seenBy } from '../access/scopes.ts';
+import type { AuditEntry } from '../audit/entry.ts';
 import type { ApiCall, ApiContext } from './context.ts';
 
 /** Who is elsewhere is not told of paths on this host, nor of machines that it may not see. */
@@ -22,4 +24,33 @@ export function stopController(context: ApiContext, call: ApiCall): { stopping: 
   }
   context.stop();
   return { stopping: true, pid: status.pid };
+}
+
+/** Whether and where the controller listens for the network. */
+export async function changeDirect(context: ApiContext, call: ApiCall): Promise<ControllerStatus> {
+  const change = directChange.parse(call.body);
+  await context.direct.configure(change);
+  const { listen = 'off', public_url = 'none' } = context.direct.status();
+  await noteDone(context, call, 'controller.listen', { listen, public_url });
+  return controllerStatus(context, call);
+}
+
+export async function rotateCertificate(context: ApiContext, call: ApiCall): Promise<ControllerStatus> {
+  const { overlap_ms } = certificateRotation.parse(call.body);
+  await context.direct.rotate(overlap_ms);
+  const { certificate_sha256 = '', next_certificate_sha256 = certificate_sha256 } = context.direct.status();
+  await noteDone(context, call, 'controller.rotate-certificate', {
+    pin: next_certificate_sha256,
+    overlap_ms,
+  });
+  return controllerStatus(context, call);
+}
+
+function noteDone(
+  { audit }: ApiContext,
+  { principal, source }: ApiCall,
+  verb: string,
+  facts: AuditEntry['facts'],
+): Promise<void> {
+  return audit.record({ principal: nameOf(principal), source, verb, result: 'done', facts });
 }

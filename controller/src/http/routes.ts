@@ -1,6 +1,6 @@
 import type { Scope } from '../access/scopes.ts';
 import type { ApiCall, ApiContext } from './context.ts';
-import { controllerStatus, stopController } from './controller-routes.ts';
+import { changeDirect, controllerStatus, rotateCertificate, stopController } from './controller-routes.ts';
 import {
   cancelExec,
   getExec,
@@ -11,7 +11,6 @@ import {
   waitExecs,
   watchExec,
 } from './exec-routes.ts';
-import { inviteByBundle, inviteMachine } from './invite-routes.ts';
 import {
   addMachine,
   answerPrompt,
@@ -52,6 +51,8 @@ export type Route =
 export const routes: readonly Route[] = [
   { method: 'GET', url: '/v1/controller', scope: 'any', kind: 'json', handle: controllerStatus },
   { method: 'POST', url: '/v1/controller/stop', scope: 'local', kind: 'json', handle: stopController },
+  { method: 'POST', url: '/v1/controller/direct', scope: 'local', kind: 'json', handle: changeDirect },
+  { method: 'POST', url: '/v1/controller/certificate', scope: 'local', kind: 'json', handle: rotateCertificate },
   { method: 'GET', url: '/v1/machines', scope: 'machines:read', kind: 'json', handle: listMachines },
   { method: 'POST', url: '/v1/machines', scope: 'admin', kind: 'json', handle: addMachine },
   { method: 'GET', url: '/v1/machines/:name', scope: 'machines:read', kind: 'json', handle: showMachine },
@@ -59,8 +60,6 @@ export const routes: readonly Route[] = [
   { method: 'POST', url: '/v1/machines/:name/queues', scope: 'admin', kind: 'json', handle: setMachineQueues },
   { method: 'POST', url: '/v1/machines/:name/check', scope: 'machines:read', kind: 'json', handle: checkMachine },
   { method: 'POST', url: '/v1/machines/:name/up', scope: 'local', kind: 'records', handle: machineUp },
-  { method: 'POST', url: '/v1/machines/:name/invite', scope: 'admin', kind: 'json', handle: inviteMachine },
-  { method: 'POST', url: '/v1/machines/:name/invite-bundle', scope: 'admin', kind: 'records', handle: inviteByBundle },
   { method: 'POST', url: '/v1/prompts/:id', scope: 'local', kind: 'json', handle: answerPrompt },
   { method: 'POST', url: '/v1/machines/:name/down', scope: 'admin', kind: 'json', handle: machineDown },
   { method: 'GET', url: '/v1/execs', scope: 'exec:read', kind: 'json', handle: listExecs },

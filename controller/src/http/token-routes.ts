@@ -17,13 +17,13 @@ export async function createToken(context: ApiContext, call: ApiCall): Promise<I
   const named = ofScopes.flatMap(({ scope, target }) => (scope === 'exec:run' && target ? [target] : []));
   for (const name of [...(wanted.machines ?? []), ...named])
     if (!machines.includes(name)) throw unknownMachine(name, machines);
-  const address = context.address();
+  const address = context.direct.address();
   if (!address)
     throw new RemoteError(
       'no_reachable_endpoint',
       'a token is of use over the network, and the controller listens on no port',
       {
-        hint: 'codex-remote controller serve --listen HOST:PORT --public-url https://HOST:PORT',
+        hint: 'codex-remote controller start --listen HOST:PORT --public-url https://HOST:PORT',
         sent: 'no',
       },
     );
@@ -32,7 +32,7 @@ export async function createToken(context: ApiContext, call: ApiCall): Promise<I
     ...made,
     url: address.url,
     spki_sha256: [...address.spki_sha256],
-    certificates: [...address.certificates],
+    certificate: address.certificate,
   };
 }
 

@@ -16,6 +16,7 @@ import {
 } from '@codex-remote/protocol/schema';
 import type { Clock } from '@codex-remote/protocol/wire';
 import PQueue from 'p-queue';
+import type { PublicAddress } from '../direct/direct.ts';
 import type { ExecChanges } from '../execs/changes.ts';
 import type { Execs } from '../execs/execs.ts';
 import type { Gateway } from '../gateway/gateway.ts';
@@ -45,6 +46,8 @@ export interface MachinesOptions {
   readonly paths: ControllerPaths;
   readonly controllerId: string;
   readonly controllerKey: string;
+  /** Where machines can dial us, if they can. */
+  readonly address: () => PublicAddress | undefined;
   /** Folder of `agent.mjs` and `shim.sh`. */
   readonly bundleDir: string;
 }

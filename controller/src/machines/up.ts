@@ -1,4 +1,5 @@
 import {
+  type DirectEndpoint,
   localMachine,
   type MachineUp,
   type MachineUpResult,
@@ -75,6 +76,7 @@ export class MachineBringUp {
       controllerId,
       controllerKey,
       endpoints: local ? [{ kind: 'unix', path: paths.agentSocket }] : 'tunnel',
+      ...(!local && this.#direct()),
       registerKey: (installed) => this.#register(installed),
       openTunnel: (installed, fresh) => this.#openTunnel(installed, fresh),
       awaitDialIn: () => this.#awaitDialIn(),
@@ -94,6 +96,21 @@ export class MachineBringUp {
       stages: [...result.stages],
       duration_ms: result.duration_ms,
       warnings: [...result.warnings],
+    };
+  }
+
+  /** What lets the machine outlive the loss of its tunnel. */
+  #direct(): { direct?: DirectEndpoint } {
+    const address = this.#world.address();
+    if (!address) return {};
+    const { url, certificates, spki_sha256 } = address;
+    return {
+      direct: {
+        kind: 'wss',
+        url: url.replace(/^https:/, 'wss:'),
+        certificates: [...certificates],
+        spki_sha256: [...spki_sha256],
+      },
     };
   }
 

@@ -8,6 +8,7 @@ import { encodeRecord, RecordParser, streamId } from '@codex-remote/protocol/wir
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { arrivedLocally } from '../../src/access/principal.ts';
 import type { Tokens } from '../../src/access/tokens.ts';
+import type { Direct } from '../../src/direct/direct.ts';
 import { createApi } from '../../src/http/server.ts';
 import type { Machines } from '../../src/machines/machines.ts';
 import { Prompts } from '../../src/machines/prompts.ts';
@@ -30,10 +31,7 @@ beforeEach(async () => {
     prompts: new Prompts(systemClock),
     audit: new NotedAudit(),
     tokens: {} as Tokens,
-    address: () => undefined,
-    // Nobody is invited here.
-    invitations: undefined as never,
-    downloads: undefined as never,
+    direct: {} as Direct,
     clock: systemClock,
     status: () => ({ running: true }) as ControllerStatus,
     stop: () => undefined,
@@ -97,9 +95,7 @@ describe('what is not a request of the API is refused with a code of ours', () =
 
 test('a wait for a thousand execs fits a request', async () => {
   const ids = Array.from({ length: 1000 }, (_, at) => `id=exec-with-a-long-name-of-its-own-${at}`);
-  world.connect('box', (_channel, _verb, params) => ({
-    state: running((params as { exec_id: string }).exec_id),
-  }));
+  world.connect('box', () => ({ state: running('e') }));
   const answer = await ask('GET', `/v1/execs-wait?max_wait_ms=1&${ids.join('&')}`);
   expect(answer.status).toBe(200);
 });

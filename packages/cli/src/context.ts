@@ -17,6 +17,8 @@ export interface Context {
   readonly paths: ReturnType<typeof controllerPaths>;
   /** Makes a controller run, or throws; `controller start` calls it, every other command only when it must. */
   readonly startController: () => Promise<void>;
+  /** What the controller is run by: Node.js and its file. */
+  readonly controllerProgram: readonly [string, ...string[]];
   /** The line as it was typed, without the program, for `next_command`. */
   readonly args: readonly string[];
 }
@@ -26,8 +28,8 @@ export function processContext(output: Output, args: readonly string[], dist: st
   const { env } = process;
   const paths = controllerPaths(env);
   const controller = join(dist, 'controller.mjs');
-  const start = (replaces?: string) =>
-    startController({ paths, program: [process.execPath, controller], env, replaces });
+  const program = [process.execPath, controller] as const;
+  const start = (replaces?: string) => startController({ paths, program, env, replaces });
   // npm keeps the times that files had in the package; the inode changed when it was written here.
   const own = { version: ownVersion, build: ownBuild, installedMs: () => statSync(controller).ctimeMs };
   const client = new ControllerClient({ socket: paths.socket, own, start });
@@ -39,6 +41,7 @@ export function processContext(output: Output, args: readonly string[], dist: st
     client,
     paths,
     startController: start,
+    controllerProgram: program,
     args,
   };
 }

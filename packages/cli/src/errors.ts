@@ -79,6 +79,10 @@ const advice: Partial<Record<ErrorCode, (m: string, id: string) => Advice>> = {
     hint: 'look at the address, the port and whether the host is on',
     next: `machine check -m ${m}`,
   }),
+  listen_failed: () => ({
+    hint: 'choose another address',
+    next: 'controller start --listen HOST:PORT',
+  }),
   controller_unreachable: () => ({ hint: 'its log tells more', next: 'controller logs' }),
   controller_starting: () => ({ hint: 'it answers in a moment', next: 'controller status' }),
   sandbox_denied: () => ({

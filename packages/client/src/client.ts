@@ -2,9 +2,9 @@ import type {
   CancelReply,
   Capability,
   ControllerStatus,
+  DirectChange,
   ExecSpec,
   ExecView,
-  Invited,
   LogSelection,
   MachineAdd,
   MachineCheck,
@@ -18,6 +18,7 @@ import type {
 } from '@codex-remote/protocol/schema';
 import type { ExecRecord } from '@codex-remote/protocol/wire';
 import { Connection, type ConnectionOptions, jsonHeaders } from './connection.ts';
+import { readControllerStatus } from './controller-status.ts';
 import { readRecords } from './records.ts';
 import { arrayOf, booleanOf, numberOf, objectOf, stringOf } from './shape.ts';
 import { Sending, sentBefore, type UploadSource, uploadOf } from './upload.ts';
@@ -74,22 +75,32 @@ export class ControllerClient {
 
   /** Never starts a controller: throws `controller_unreachable` when none runs. */
   async status(): Promise<ControllerStatus> {
-    const value = objectOf(
+    return readControllerStatus(
       await this.connection.json(
         { method: 'GET', path: '/v1/controller', answerMs: 5_000 },
         { mayStart: false },
       ),
-      'controller',
     );
-    return {
-      running: true,
-      pid: numberOf(value.pid, 'pid'),
-      version: stringOf(value.version, 'version'),
-      build: stringOf(value.build, 'build'),
-      ...(value.socket === undefined ? {} : { socket: stringOf(value.socket, 'socket') }),
-      started_at: stringOf(value.started_at, 'started_at'),
-      machines_connected: numberOf(value.machines_connected, 'machines_connected'),
-    };
+  }
+
+  /** Whether and where the controller listens for the network. */
+  async changeDirect(change: DirectChange): Promise<ControllerStatus> {
+    return readControllerStatus(await this.#settings('/v1/controller/direct', change));
+  }
+
+  /** The next certificate serves after `overlap_ms`. */
+  async rotateCertificate(overlap_ms: number): Promise<ControllerStatus> {
+    return readControllerStatus(await this.#settings('/v1/controller/certificate', { overlap_ms }));
+  }
+
+  #settings(path: string, body: object): Promise<unknown> {
+    return this.connection.json({
+      method: 'POST',
+      path,
+      headers: jsonHeaders,
+      body: json(body),
+      answerMs: 30_000,
+    });
   }
 
   /** Never starts a controller. */
@@ -178,35 +189,6 @@ export class ControllerClient {
       path,
       headers: jsonHeaders,
       body: json(up),
-      ...options,
-    });
-    yield* readRecords(response.body);
-  }
-
-  /** A line to paste on a machine that nobody can dial. */
-  async inviteMachine(name: string, options: Options = {}): Promise<Invited> {
-    await this.connection.useOwnRelease();
-    const path = `/v1/machines/${encodeURIComponent(name)}/invite`;
-    const value = objectOf(
-      await this.connection.json({ method: 'POST', path, headers: jsonHeaders, body: json({}), ...options }),
-      'invited',
-    );
-    return {
-      machine: stringOf(value.machine, 'machine'),
-      command: stringOf(value.command, 'command'),
-      expires_at: stringOf(value.expires_at, 'expires_at'),
-    };
-  }
-
-  /** The same as a file to carry there: data of stdout, then the event `invited`. */
-  async *inviteByBundle(name: string, options: Options = {}): AsyncGenerator<ExecRecord, void, void> {
-    const path = `/v1/machines/${encodeURIComponent(name)}/invite-bundle`;
-    await this.connection.useOwnRelease();
-    const response = await this.connection.open({
-      method: 'POST',
-      path,
-      headers: jsonHeaders,
-      body: json({}),
       ...options,
     });
     yield* readRecords(response.body);

@@ -35,7 +35,7 @@ const page = new Page(text);
 
 const column = (rows: string[][], at: number): string[] => rows.map((row) => row[at] ?? '');
 const names = (list: string | undefined): string[] =>
-  [...(list ?? '').matchAll(/`([a-z_]+)`/g)].map((match) => match[1] ?? '');
+  [...(list ?? '').matchAll(/`([a-z0-9_]+)`/g)].map((match) => match[1] ?? '');
 const keysOf = (schema: z.ZodObject): string[] => Object.keys(schema.shape);
 const sorted = (list: readonly string[]): string[] => [...list].sort();
 

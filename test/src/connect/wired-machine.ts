@@ -90,11 +90,12 @@ export class WiredMachine {
       random: () => 0,
       log,
       accept: (channel, verb, params) =>
-        void createHandler({ store: this.lab.store, version: '0.0.0', stop: () => undefined })(
-          channel,
-          verb,
-          params,
-        ),
+        void createHandler({
+          store: this.lab.store,
+          version: '0.0.0',
+          stop: () => undefined,
+          trust: () => 0,
+        })(channel, verb, params),
     });
   }
 

@@ -36,7 +36,12 @@ beforeEach(() => {
     drained() {},
     closed() {},
   });
-  const handler = createHandler({ store: lab.store, version: '9.9.9', stop: () => undefined });
+  const handler = createHandler({
+    store: lab.store,
+    version: '9.9.9',
+    stop: () => undefined,
+    trust: () => 0,
+  });
   session = new Session({ transport: ends.agentEnd, side: 'agent', clock: systemClock, accept: handler });
 });
 afterEach(() => {

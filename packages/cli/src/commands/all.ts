@@ -1,6 +1,8 @@
 import type { Command } from '../table/command.ts';
 import { Table } from '../table/parse.ts';
 import { controllerLogs } from './controller/logs.ts';
+import { controllerRotateCertificate } from './controller/rotate-certificate.ts';
+import { controllerServe } from './controller/serve.ts';
 import { controllerStart } from './controller/start.ts';
 import { controllerStatus } from './controller/status.ts';
 import { controllerStop } from './controller/stop.ts';
@@ -15,7 +17,6 @@ import { execWatch } from './exec/watch.ts';
 import { machineAdd } from './machine/add.ts';
 import { machineCheck } from './machine/check.ts';
 import { machineDown } from './machine/down.ts';
-import { machineInvite } from './machine/invite.ts';
 import { machineList } from './machine/list.ts';
 import { machineRemove } from './machine/remove.ts';
 import { machineSet } from './machine/set.ts';
@@ -31,7 +32,6 @@ export const commands: readonly Command[] = [
   machineSet,
   machineCheck,
   machineUp,
-  machineInvite,
   machineDown,
   machineRemove,
   execRun,
@@ -43,9 +43,11 @@ export const commands: readonly Command[] = [
   execCancel,
   execList,
   controllerStart,
+  controllerServe,
   controllerStop,
   controllerStatus,
   controllerLogs,
+  controllerRotateCertificate,
   version,
 ];
 

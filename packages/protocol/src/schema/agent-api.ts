@@ -91,6 +91,18 @@ export const agentVerbs = {
     reply: z.object({ queues: z.array(queueView) }),
   },
   /**
+   * What the agent is to know its controller by on the endpoints of kind `wss` that it has, in place of what it knew: PEM,
+   * and pins of their keys. Durable when it replies; `endpoints` says how many there are.
+   */
+  'trust.set': {
+    shape: 'call',
+    params: z.strictObject({
+      certificates: z.array(z.string().max(4096)).min(1).max(3),
+      spki_sha256: z.array(z.string().length(44)).min(1).max(3),
+    }),
+    reply: z.object({ endpoints: z.number().int().nonnegative() }),
+  },
+  /**
    * Agent: `{reports: ExecReport[]}` first for every running and every not yet acknowledged exec, in pages, then
    * `{snapshot_done: true}`, then each change as it happens. Controller: `{ack: [exec_id]}` once an ended exec is in its history.
    */
@@ -107,22 +119,25 @@ export const reportsFromAgent = z.union([
 ]);
 export const reportsFromController = z.object({ ack: z.array(execId) });
 
+/**
+ * `certificates`: PEM, trusted as they are; `spki_sha256`: base64 pins of their keys, compared on every connection. `proxy`:
+ * `http://[user:password@]host:port`, through which it is dialled.
+ */
+export const directEndpoint = z.object({
+  kind: z.literal('wss'),
+  url: z.string(),
+  certificates: z.array(z.string()),
+  spki_sha256: z.array(z.string()),
+  proxy: z.string().optional(),
+});
+export type DirectEndpoint = z.infer<typeof directEndpoint>;
+
 /** `config.json` in the agent's home; written by `agent init`, 0600. */
 export const agentEndpoint = z.discriminatedUnion('kind', [
   /** Newest `t-*.sock` in `dir`: tunnels and bridges of the controller. */
   z.object({ kind: z.literal('tunnel'), dir: z.string() }),
   z.object({ kind: z.literal('unix'), path: z.string() }),
-  /**
-   * `certificates`: PEM, trusted as they are; `spki_sha256`: base64 pins of their keys, compared on every connection. `proxy`:
-   * `http://[user:password@]host:port`, through which it is dialled.
-   */
-  z.object({
-    kind: z.literal('wss'),
-    url: z.string(),
-    certificates: z.array(z.string()),
-    spki_sha256: z.array(z.string()),
-    proxy: z.string().optional(),
-  }),
+  directEndpoint,
   /** Loopback only, for tests. */
   z.object({ kind: z.literal('ws'), url: z.string() }),
 ]);

@@ -11,6 +11,8 @@ import { agentService } from './service.ts';
  *
  *   GET    /v1/controller                      ControllerStatus
  *   POST   /v1/controller/stop                 {build?} -> {stopping:true}; `conflict` when it is of another build
+ *   POST   /v1/controller/direct               DirectChange -> ControllerStatus
+ *   POST   /v1/controller/certificate          {overlap_ms} -> ControllerStatus; makes the next certificate, or sets anew when it serves
  *   GET    /v1/machines                        {machines: MachineView[]}
  *   POST   /v1/machines                        MachineAdd -> MachineView
  *   GET    /v1/machines/:name                  MachineView, with `queues`
@@ -18,8 +20,6 @@ import { agentService } from './service.ts';
  *   DELETE /v1/machines/:name                  -> {removed:true}
  *   POST   /v1/machines/:name/check            SshContext -> MachineCheck
  *   POST   /v1/machines/:name/up               MachineUp -> records: event {stage: Stage} or {prompt: Prompt} each, last event {up: MachineUpResult} or {error}
- *   POST   /v1/machines/:name/invite           {} -> Invited; the machine is registered by it
- *   POST   /v1/machines/:name/invite-bundle    {} -> records: data of stream stdout (the file), last event {invited: {machine, expires_at}} or {error}
  *   POST   /v1/prompts/:id                     PromptAnswer -> {answered:true}
  *   POST   /v1/machines/:name/down             {purge} -> MachineDownResult
  *   POST   /v1/execs?machine=&exec_id=&follow=0|1&connect_wait_ms=&needs=   records (spec, script, stdin) -> StartReply, or with follow=1 records: see watch
@@ -40,7 +40,42 @@ import { agentService } from './service.ts';
  */
 export const recordsContentType = 'application/vnd.codex-remote.records';
 
-export const controllerStatus = z.object({
+const wireError = z.custom<WireError>(
+  (value) =>
+    z.looseObject({ code: z.string(), message: z.string(), retryable: z.boolean() }).safeParse(value).success,
+);
+
+/** How a controller is reached over the network. Absent fields: it is not. */
+export const directStatus = z.object({
+  /** `HOST:PORT` */
+  listen: z.string().optional(),
+  /** Why it does not listen there now; it tries again. */
+  listen_error: wireError.optional(),
+  /** `https://HOST[:PORT]` */
+  public_url: z.string().optional(),
+  /** SHA-256 of the key that serves, base64: the pin. */
+  certificate_sha256: z.string().optional(),
+  certificate_expires_at: z.string().optional(),
+  /** During a rotation: the key that will serve, and from when. */
+  next_certificate_sha256: z.string().optional(),
+  next_certificate_from: z.string().optional(),
+});
+export type DirectStatus = z.infer<typeof directStatus>;
+
+/** Absent: as it is. null: none. */
+export const directChange = z.strictObject({
+  listen: z.string().max(300).nullable().optional(),
+  public_url: z.string().max(300).nullable().optional(),
+});
+export type DirectChange = z.infer<typeof directChange>;
+
+/** The longest overlap of a rotation: 90 days. */
+const maxOverlapMs = 90 * 24 * 60 * 60 * 1000;
+export const certificateRotation = z.strictObject({
+  overlap_ms: z.number().int().nonnegative().max(maxOverlapMs),
+});
+
+export const controllerStatus = directStatus.extend({
   running: z.literal(true),
   pid: z.number().int(),
   version: z.string(),
@@ -118,11 +153,6 @@ export const machineView = z.object({
 });
 export type MachineView = z.infer<typeof machineView>;
 
-const wireError = z.custom<WireError>(
-  (value) =>
-    z.looseObject({ code: z.string(), message: z.string(), retryable: z.boolean() }).safeParse(value).success,
-);
-
 export const machineCheck = z.object({
   machine: z.string(),
   /** null: SSH is not how this machine is reached. */
@@ -172,10 +202,6 @@ export const machineDownResult = z.object({
   purged: z.boolean(),
 });
 export type MachineDownResult = z.infer<typeof machineDownResult>;
-
-/** `command`: the line to paste on the machine. It has a token in it that works once, until `expires_at`. */
-export const invited = z.object({ machine: machineName, command: z.string(), expires_at: z.string() });
-export type Invited = z.infer<typeof invited>;
 
 const tailBase64 = z.object({ from: z.number().int().nonnegative(), base64: z.string() });
 
@@ -248,7 +274,7 @@ export const issuedToken = tokenView.extend({
   url: z.string(),
   /** SHA-256 of the keys that the controller's certificate may have, base64. */
   spki_sha256: z.array(z.string()).min(1),
-  /** PEM, trusted as they are. */
-  certificates: z.array(z.string()).min(1),
+  /** PEM, to trust. */
+  certificate: z.string(),
 });
 export type IssuedToken = z.infer<typeof issuedToken>;

@@ -1,5 +1,5 @@
 import { oneLine } from '@codex-remote/client';
-import type { ControllerStatus } from '@codex-remote/protocol/schema';
+import type { ControllerStatus, DirectStatus } from '@codex-remote/protocol/schema';
 import { RemoteError } from '@codex-remote/protocol/wire';
 import { command } from '../../table/command.ts';
 
@@ -15,9 +15,12 @@ export const controllerStatus = command({
         value: { ok: true, ...runningAnswer(status) },
         exit: 0,
         human: () =>
-          oneLine(
-            `running (pid ${status.pid}, ${status.version}, since ${status.started_at}) on ${status.socket}`,
-          ),
+          [
+            oneLine(
+              `running (pid ${status.pid}, ${status.version}, since ${status.started_at}) on ${status.socket}`,
+            ),
+            ...directText(status),
+          ].join('\n'),
       };
     } catch (error) {
       if (!(error instanceof RemoteError) || error.code !== 'controller_unreachable') throw error;
@@ -30,14 +33,25 @@ export const controllerStatus = command({
   },
 });
 
-export function runningAnswer({
-  running,
-  pid,
-  version,
-  build,
-  socket,
-  started_at,
-  machines_connected,
-}: ControllerStatus) {
-  return { running, pid, version, socket, started_at, build, machines_connected };
+export function runningAnswer(status: ControllerStatus) {
+  const { running, pid, version, build, socket, started_at, machines_connected, ...direct } = status;
+  return { running, pid, version, socket, started_at, build, machines_connected, ...direct };
+}
+
+/** How it is reached over the network, a line a fact; nothing where it is not. */
+export function directText(status: DirectStatus): string[] {
+  const { listen, listen_error, public_url, certificate_sha256, certificate_expires_at } = status;
+  const { next_certificate_sha256, next_certificate_from } = status;
+  return [
+    ...(listen_error ? [`does not listen: ${listen_error.message}`] : []),
+    ...(listen !== undefined && !listen_error
+      ? [`listens on ${listen}${public_url === undefined ? '' : `, public as ${public_url}`}`]
+      : []),
+    ...(certificate_sha256 === undefined
+      ? []
+      : [`certificate sha256//${certificate_sha256}, until ${certificate_expires_at}`]),
+    ...(next_certificate_sha256 === undefined
+      ? []
+      : [`the next one, sha256//${next_certificate_sha256}, serves from ${next_certificate_from}`]),
+  ].map(oneLine);
 }
