@@ -95,7 +95,9 @@ describe('what is not a request of the API is refused with a code of ours', () =
 
 test('a wait for a thousand execs fits a request', async () => {
   const ids = Array.from({ length: 1000 }, (_, at) => `id=exec-with-a-long-name-of-its-own-${at}`);
-  world.connect('box', () => ({ state: running('e') }));
+  world.connect('box', (_channel, _verb, params) => ({
+    state: running((params as { exec_id: string }).exec_id),
+  }));
   const answer = await ask('GET', `/v1/execs-wait?max_wait_ms=1&${ids.join('&')}`);
   expect(answer.status).toBe(200);
 });
