@@ -9,6 +9,10 @@ missing=
 command -v ssh >/dev/null || missing="$missing openssh-client"
 command -v busybox >/dev/null || missing="$missing busybox"
 command -v git >/dev/null || missing="$missing git"
+# Machines are invited by a line that fetches with either, from a network namespace.
+command -v curl >/dev/null || missing="$missing curl"
+command -v wget >/dev/null || missing="$missing wget"
+command -v ip >/dev/null || missing="$missing iproute2"
 # Units are checked by systemd itself, and run under a user manager that a test starts.
 command -v systemd-analyze >/dev/null || missing="$missing systemd"
 if [ -n "$missing" ]; then

@@ -20,9 +20,14 @@ import { AuditLog } from './audit/audit-log.ts';
 import type { AuditEntry } from './audit/entry.ts';
 import { SqliteHeadStore } from './audit/head-store.ts';
 import { readAuditSettings } from './audit/settings.ts';
+import { ownRuntimes, StoreEntries } from './bootstrap/index.ts';
 import { Direct } from './direct/direct.ts';
 import { announceTrust, tellTrust } from './direct/trust.ts';
+import { enrolmentEntry } from './enrolment/audit-entry.ts';
+import { Downloads } from './enrolment/downloads.ts';
+import { Invitations } from './enrolment/invitations.ts';
 import { JoinTokens } from './enrolment/join-tokens.ts';
+import { Payloads } from './enrolment/payload.ts';
 import { ExecChanges } from './execs/changes.ts';
 import { Execs } from './execs/execs.ts';
 import { followReports } from './execs/reports.ts';
@@ -32,6 +37,7 @@ import { SqliteHistory } from './history/sqlite-history.ts';
 import { createApi } from './http/server.ts';
 import { isShortOfDescriptors, refuseForDescriptors } from './http/short-of-descriptors.ts';
 import { Links } from './links/links.ts';
+import { bundleFiles } from './machines/bundle.ts';
 import { Machines } from './machines/machines.ts';
 import { Prompts } from './machines/prompts.ts';
 import { LowdbRegistry } from './registry/lowdb-registry.ts';
@@ -73,6 +79,7 @@ export async function runController(
   const startedAt = new Date(clock.wall()).toISOString();
   const stopping = new AbortController();
   const identity = loadOrCreateIdentity(join(paths.config, 'controller.pem'));
+  const controllerId = createHash('sha256').update(identity.publicKey).digest('hex').slice(0, 16);
   const registry = await LowdbRegistry.open(join(paths.config, 'registry.json'));
   const history = new SqliteHistory(join(paths.state, 'history.sqlite'), clock);
   const audit = new AuditLog({
@@ -95,7 +102,12 @@ export async function runController(
   const links = new Links(clock);
   const changes = new ExecChanges();
   const execs = new Execs({ registry, links, history, changes, clock });
-  const joinTokens = new JoinTokens({ registry, clock, log });
+  const joinTokens = new JoinTokens({
+    registry,
+    clock,
+    log,
+    record: (outcome) => audit.record(enrolmentEntry(outcome)),
+  });
   const gateway = new Gateway({
     identity,
     clock,
@@ -144,7 +156,7 @@ export async function runController(
     clock,
     log,
     paths,
-    controllerId: createHash('sha256').update(identity.publicKey).digest('hex').slice(0, 16),
+    controllerId,
     controllerKey: identity.publicKey,
     address: () => direct.configured(),
     bundleDir: import.meta.dirname,
@@ -171,11 +183,29 @@ export async function runController(
     machines_connected: links.connected().length,
     ...direct.status(),
   });
+  const payloads = new Payloads({
+    runtimes: ownRuntimes,
+    entries: new StoreEntries(),
+    bundle: bundleFiles(import.meta.dirname),
+    cache: join(paths.cache, 'join'),
+  });
+  const invitations = new Invitations({
+    registry,
+    links,
+    tokens: joinTokens,
+    payloads,
+    clock,
+    controllerId,
+    controllerKey: identity.publicKey,
+    address: () => direct.address(),
+  });
   const api = createApi(
     {
       execs,
       machines,
       prompts: new Prompts(clock),
+      invitations,
+      downloads: new Downloads(invitations, joinTokens, payloads),
       audit,
       tokens,
       direct,

@@ -15,7 +15,7 @@ import { initAgent } from './init.ts';
 import { startAgent } from './start.ts';
 import { stopAgent } from './stop.ts';
 
-/** What an invitation says, but for its token. */
+/** What an invitation says, but for its token; and where agents live on this host. */
 const invitation = z.strictObject({
   base: z.string().refine(isAbsolute, 'absolute'),
   machine: machineName,
@@ -62,7 +62,8 @@ const final: readonly ErrorCode[] = [
 /**
  * Makes this host the machine of an invitation: home, key and config, the token beside them until the first welcome, and a
  * daemon that dials. Resolves when it is connected. When that fails nothing of it runs on, and an agent that was there
- * before is as it was. `input`: the token on the first line, then JSON. Throws what keeps it out, with what to do.
+ * before is as it was. `input`: a line with the
+ * token, one with the base of agents here, then JSON. Throws what keeps it out, with what to do.
  */
 export async function joinController(input: string, options: JoinOptions): Promise<JoinAnswer> {
   const { token, wanted } = parseInvitation(input);
@@ -128,11 +129,10 @@ export function readInvitationFile(path: string): string {
 }
 
 function parseInvitation(input: string): { token: string; wanted: Invitation } {
-  const end = input.indexOf('\n');
-  const token = input.slice(0, end).trim();
+  const [token = '', base = '', ...rest] = input.split('\n');
   try {
     if (input.length > maxInvitationBytes || !/^[a-z0-9]+\.[A-Za-z0-9_-]+$/.test(token)) throw new Error();
-    return { token, wanted: invitation.parse(JSON.parse(input.slice(end + 1))) };
+    return { token, wanted: invitation.parse({ base, ...JSON.parse(rest.join('\n')) }) };
   } catch {
     // Without the cause: it could repeat the token.
     throw new RemoteError('usage', 'this is no invitation, or not a whole one', {

@@ -1,4 +1,5 @@
 import type { Clock } from '@codex-remote/protocol/wire';
+import { originOf } from '../gateway/admission.ts';
 
 /** Failures of one address within `windowMs` that are answered and logged one by one. */
 export const maxFailures = 20;
@@ -26,7 +27,7 @@ export class FailureLimit {
 
   /** One more. `last`: from the next one on this address is over the limit. */
   count(address: string): 'within' | 'last' | 'over' {
-    const key = networkOf(address);
+    const key = originOf(address);
     const now = this.#clock.monotonic();
     const before = this.#failed.get(key);
     const entry = before && now - before.since < failureWindowMs ? before : { count: 0, since: now };
@@ -39,15 +40,4 @@ export class FailureLimit {
     if (entry.count < maxFailures) return 'within';
     return entry.count === maxFailures ? 'last' : 'over';
   }
-}
-
-/** Who has one IPv6 address has the other 2^64 of its network too. */
-function networkOf(address: string): string {
-  const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)?.[1];
-  if (mapped !== undefined || !address.includes(':')) return mapped ?? address;
-  const [head = '', tail] = address.split('%', 1)[0]?.split('::') ?? [];
-  const left = head.split(':').filter(Boolean);
-  const right = tail === undefined ? [] : tail.split(':').filter(Boolean);
-  const zeros = tail === undefined ? 0 : Math.max(0, 8 - left.length - right.length);
-  return [...left, ...Array<string>(zeros).fill('0'), ...right].slice(0, 4).join(':');
 }

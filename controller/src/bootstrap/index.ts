@@ -3,6 +3,8 @@
  * transports; nothing of the registry, of sessions or of HTTP.
  */
 export { type DownContext, type DownResult, down } from './down.ts';
-export { ownRuntimes, type RuntimeSources } from './runtime.ts';
-export { StoreEntries } from './store-entry.ts';
+export { lookAtPlace, lookAtSystem } from './look.ts';
+export { placeProgram } from './place-program.ts';
+export { knownPlatforms, ownRuntimes, type RuntimeSources, unameOf } from './runtime.ts';
+export { StoreEntries, type StoreEntry, type StoreFile } from './store-entry.ts';
 export { type Installed, type Reach, type UpContext, type UpResult, up } from './up.ts';

@@ -1,6 +1,7 @@
 import { type Clock, RemoteError } from '@codex-remote/protocol/wire';
 import { runScript, type ScriptReport } from '../ssh/script.ts';
 import type { HostTransport } from '../ssh/transport.ts';
+import { lookAtPlace, lookAtSystem } from './look.ts';
 
 /** What a machine is and has, in one round trip. */
 export interface Probe {
@@ -35,36 +36,17 @@ export interface Probe {
 const probeScript = `
 IFS= read -r base; IFS= read -r want_node
 LC_ALL=C; export LC_ALL
-say os "$(uname -s)"
-say arch "$(uname -m)"
-say bits "$(getconf LONG_BIT 2>/dev/null)"
-libc=$(getconf GNU_LIBC_VERSION 2>/dev/null)
-[ -n "$libc" ] || for f in /lib/ld-musl-*; do [ -e "$f" ] && libc=musl; done
+${lookAtSystem}
+say os "$os"
+say arch "$arch"
+say bits "$bits"
 say libc "$libc"
 say uid "$(id -u)"
 say home "$HOME"
 [ -d /run/systemd/system ] && say systemd yes
-[ -n "$base" ] || base=$CODEX_REMOTE_AGENT_HOME
-[ -n "$base" ] || base=\${XDG_DATA_HOME:-$HOME/.local/share}/codex-remote-agent
-case $base in
-  "~") base=$HOME ;;
-  "~/"*) base=$HOME/\${base#"~/"} ;;
-  /*) ;;
-  *) base=$HOME/$base ;;
-esac
+${lookAtPlace}
 say base "$base"
-runtime=\${XDG_RUNTIME_DIR:-/run/user}; temporary=\${TMPDIR:-/tmp}
-case $base/ in
-  "\${runtime%/}/"*|/run/*|/var/run/*) say cleaned logout ;;
-  "\${temporary%/}/"*|/tmp/*|/var/tmp/*|/dev/shm/*) say cleaned age ;;
-esac
-near=$base
-while [ ! -d "$near" ] && [ "$near" != / ]; do near=$(dirname "$near"); done
-free=; last=
-for word in $(df -Pk "$near" 2>/dev/null | tail -n 1); do
-  case $word in *%) [ -n "$free" ] || free=$last ;; esac
-  last=$word
-done
+[ -z "$cleaned" ] || say cleaned "$cleaned"
 say free_kb "$free"
 umask 077
 if [ ! -w "$near" ]; then

@@ -32,6 +32,18 @@ const processors: Readonly<Record<string, string>> = {
   arm64: 'arm64',
 };
 
+/** What uname(1) says on hosts of a platform, `Linux/x86_64` and the like. */
+export function unameOf(platform: string): string[] {
+  return Object.entries(systems).flatMap(([os, system]) =>
+    Object.entries(processors)
+      .filter(([, processor]) => `${system}-${processor}` === platform)
+      .map(([arch]) => `${os}/${arch}`),
+  );
+}
+
+/** Platforms whose Node can be here. */
+export const knownPlatforms = ['linux-x64', 'linux-arm64', 'darwin-x64', 'darwin-arm64'] as const;
+
 /** Path here of the Node to bring. Throws `runtime_unsupported`. */
 export function chooseRuntime(probe: Probe, sources: RuntimeSources): string {
   const refuse = (why: string): never => {

@@ -4,6 +4,7 @@ import { recordsContentType } from '@codex-remote/protocol/schema';
 import { RemoteError } from '@codex-remote/protocol/wire';
 import { isLocal, localPrincipal, type Principal, type TokenPrincipal } from '../access/principal.ts';
 import { unauthorized } from '../access/unauthorized.ts';
+import { proven } from '../gateway/admission.ts';
 
 /** How callers of the network are known. */
 export interface Door {
@@ -40,13 +41,18 @@ interface Asked {
  */
 export function callerOf({ method, headers, socket }: Asked, door: Door): Caller {
   refuseBrowsers(headers);
-  const here = isLocal(socket);
-  if (!here) requireHost(headers.host, door.hosts());
-  const caller: Caller = here
+  const caller: Caller = isLocal(socket)
     ? { principal: localPrincipal, source: 'socket' }
-    : { principal: door.authenticate(bearerOf(headers), socket), source: socket.remoteAddress ?? 'gone' };
+    : callerOfNetwork(headers, socket, door);
   if (method === 'POST') requireContentType(headers['content-type']);
   return caller;
+}
+
+function callerOfNetwork(headers: IncomingHttpHeaders, socket: Socket, door: Door): Caller {
+  requireHost(headers.host, door.hosts());
+  const principal = door.authenticate(bearerOf(headers), socket);
+  proven(socket);
+  return { principal, source: socket.remoteAddress ?? 'gone' };
 }
 
 /** A page of any origin, this one too: nothing of ours is a page. Where a browser says nothing of itself, it has no token. */

@@ -4,6 +4,8 @@ import type { Principal } from '../access/principal.ts';
 import type { Tokens } from '../access/tokens.ts';
 import type { Audit } from '../audit/audit-log.ts';
 import type { Direct } from '../direct/direct.ts';
+import type { Downloads } from '../enrolment/downloads.ts';
+import type { Invitations } from '../enrolment/invitations.ts';
 import type { Execs } from '../execs/execs.ts';
 import type { Machines } from '../machines/machines.ts';
 import type { Prompts } from '../machines/prompts.ts';
@@ -13,6 +15,9 @@ export interface ApiContext {
   readonly execs: Execs;
   readonly machines: Machines;
   readonly prompts: Prompts;
+  readonly invitations: Invitations;
+  /** For hosts that were invited, which hold no token of the API. */
+  readonly downloads: Downloads;
   readonly audit: Audit;
   readonly tokens: Tokens;
   /** How we are reached over the network. */

@@ -11,6 +11,7 @@ import {
   waitExecs,
   watchExec,
 } from './exec-routes.ts';
+import { inviteByBundle, inviteMachine } from './invite-routes.ts';
 import {
   addMachine,
   answerPrompt,
@@ -60,6 +61,8 @@ export const routes: readonly Route[] = [
   { method: 'POST', url: '/v1/machines/:name/queues', scope: 'admin', kind: 'json', handle: setMachineQueues },
   { method: 'POST', url: '/v1/machines/:name/check', scope: 'machines:read', kind: 'json', handle: checkMachine },
   { method: 'POST', url: '/v1/machines/:name/up', scope: 'local', kind: 'records', handle: machineUp },
+  { method: 'POST', url: '/v1/machines/:name/invite', scope: 'admin', kind: 'json', handle: inviteMachine },
+  { method: 'POST', url: '/v1/machines/:name/invite-bundle', scope: 'admin', kind: 'records', handle: inviteByBundle },
   { method: 'POST', url: '/v1/prompts/:id', scope: 'local', kind: 'json', handle: answerPrompt },
   { method: 'POST', url: '/v1/machines/:name/down', scope: 'admin', kind: 'json', handle: machineDown },
   { method: 'GET', url: '/v1/execs', scope: 'exec:read', kind: 'json', handle: listExecs },

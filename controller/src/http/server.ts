@@ -6,6 +6,7 @@ import { z } from 'zod';
 import { nameOf } from '../access/principal.ts';
 import { execRights } from '../access/scopes.ts';
 import { unauthorized } from '../access/unauthorized.ts';
+import { downloadOf } from '../enrolment/downloads.ts';
 import { authorize } from './authorize.ts';
 import { type Caller, callerOf, closedDoor, type Door } from './callers.ts';
 import type { ApiContext } from './context.ts';
@@ -40,6 +41,12 @@ export function createApi(
   app.removeContentTypeParser('text/plain');
   app.addContentTypeParser(recordsContentType, (_request, payload, done) => done(null, payload));
   const callers = new WeakMap<FastifyRequest, Caller>();
+  app.addHook('onRequest', async (request, reply) => {
+    const asked = request.method === 'GET' ? downloadOf(request.url) : undefined;
+    if (!asked) return;
+    reply.hijack();
+    await context.downloads.serve(asked.tokenId, asked.name, reply.raw);
+  });
   // Before anything is read of the body, also where there is no such route.
   app.addHook('onRequest', async (request, reply) => {
     try {

@@ -32,7 +32,7 @@ export async function createToken(context: ApiContext, call: ApiCall): Promise<I
     ...made,
     url: address.url,
     spki_sha256: [...address.spki_sha256],
-    certificate: address.certificate,
+    certificates: [...address.certificates],
   };
 }
 

@@ -32,6 +32,9 @@ beforeEach(async () => {
     audit: new NotedAudit(),
     tokens: {} as Tokens,
     direct: {} as Direct,
+    // Nobody is invited here.
+    invitations: undefined as never,
+    downloads: undefined as never,
     clock: systemClock,
     status: () => ({ running: true }) as ControllerStatus,
     stop: () => undefined,

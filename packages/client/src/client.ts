@@ -5,6 +5,7 @@ import type {
   DirectChange,
   ExecSpec,
   ExecView,
+  Invited,
   LogSelection,
   MachineAdd,
   MachineCheck,
@@ -189,6 +190,35 @@ export class ControllerClient {
       path,
       headers: jsonHeaders,
       body: json(up),
+      ...options,
+    });
+    yield* readRecords(response.body);
+  }
+
+  /** A line to paste on a machine that nobody can dial. */
+  async inviteMachine(name: string, options: Options = {}): Promise<Invited> {
+    await this.connection.useOwnRelease();
+    const path = `/v1/machines/${encodeURIComponent(name)}/invite`;
+    const value = objectOf(
+      await this.connection.json({ method: 'POST', path, headers: jsonHeaders, body: json({}), ...options }),
+      'invited',
+    );
+    return {
+      machine: stringOf(value.machine, 'machine'),
+      command: stringOf(value.command, 'command'),
+      expires_at: stringOf(value.expires_at, 'expires_at'),
+    };
+  }
+
+  /** The same as a file to carry there: data of stdout, then the event `invited`. */
+  async *inviteByBundle(name: string, options: Options = {}): AsyncGenerator<ExecRecord, void, void> {
+    const path = `/v1/machines/${encodeURIComponent(name)}/invite-bundle`;
+    await this.connection.useOwnRelease();
+    const response = await this.connection.open({
+      method: 'POST',
+      path,
+      headers: jsonHeaders,
+      body: json({}),
       ...options,
     });
     yield* readRecords(response.body);

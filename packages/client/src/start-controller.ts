@@ -1,5 +1,13 @@
 import { accessSync, constants, mkdirSync } from 'node:fs';
-import { type ControllerPaths, execIdName, execMarkName, failpoint } from '@codex-remote/platform';
+import { join } from 'node:path';
+import {
+  type ControllerPaths,
+  execIdName,
+  execMarkName,
+  failpoint,
+  type Lock,
+  takeLock,
+} from '@codex-remote/platform';
 import { RemoteError } from '@codex-remote/protocol/wire';
 import { buildHeader } from './build.ts';
 import { request } from './http.ts';
@@ -38,8 +46,9 @@ const callersOwn: readonly string[] = [
 
 /**
  * Makes a controller run and returns when it answers. The child is the leader of its own session, has `/` as directory
- * and no descriptor of ours, so it outlives the caller and its terminal. When several callers start one at once the
- * controllers settle it by their lock; the losers exit with 0 and their callers find the winner.
+ * and no descriptor of ours, so it outlives the caller and its terminal. Of several callers one starts it and the others
+ * wait for its answer: a hundred commands are not a hundred controllers. Where two are started all the same, they settle
+ * it by their own lock; the loser exits with 0 and its caller finds the winner.
  *
  * Throws `sandbox_denied` (also where our folders cannot be written: a controller would live inside the sandbox) and
  * `controller_unreachable` with the log's path.
@@ -50,18 +59,50 @@ export async function startController(options: StartController): Promise<void> {
   makePrivate(paths.state);
   const limitMs = options.startMs ?? startMs;
   const until = performance.now() + limitMs;
-  let attempt = await Attempt.spawn(options);
-  for (let waitMs = firstLookMs; ; waitMs = Math.min(lastLookMs, waitMs * 1.5)) {
-    const why = await look(paths.socket, options.replaces);
-    if (why === undefined) return;
-    if (attempt.failed !== undefined)
-      throw notStarted(attempt.failed, paths.log, lastWords(paths.log, attempt.pid));
-    if (performance.now() > until)
-      throw notStarted(`no answer on its socket within ${limitMs} ms (${why})`, paths.log);
-    await new Promise((resolve) => setTimeout(resolve, waitMs));
-    // It lost to one that was on its way out: nobody answers, so the next one may win.
-    if (attempt.lost && (await look(paths.socket, options.replaces)) !== undefined)
-      attempt = await Attempt.spawn(options);
+  const turn = new Turn(join(paths.state, 'starting.lock'));
+  let attempt: Attempt | undefined;
+  try {
+    for (let waitMs = firstLookMs; ; waitMs = Math.min(lastLookMs, waitMs * 1.5)) {
+      // Lost: to one that was on its way out. Nobody answers, so the next one may win.
+      if ((attempt === undefined || attempt.lost) && turn.take()) {
+        // Who had the turn before may have been done with it.
+        if ((await look(paths.socket, options.replaces)) === undefined) return;
+        attempt = await Attempt.spawn(options);
+      }
+      const why = await look(paths.socket, options.replaces);
+      if (why === undefined) return;
+      if (attempt?.failed !== undefined)
+        throw notStarted(attempt.failed, paths.log, lastWords(paths.log, attempt.pid));
+      if (performance.now() > until)
+        throw notStarted(`no answer on its socket within ${limitMs} ms (${why})`, paths.log);
+      await new Promise((resolve) => setTimeout(resolve, waitMs));
+    }
+  } finally {
+    turn.release();
+  }
+}
+
+/** Whose turn it is to start a controller; it ends with its process at the latest. */
+class Turn {
+  readonly #path: string;
+  #lock: Lock | undefined;
+
+  constructor(path: string) {
+    this.#path = path;
+  }
+
+  /** False while another has it. A file that cannot be used decides nothing: the controllers have a lock of their own. */
+  take(): boolean {
+    try {
+      this.#lock ??= takeLock(this.#path);
+      return true;
+    } catch (error) {
+      return RemoteError.from(error).code !== 'already_running';
+    }
+  }
+
+  release(): void {
+    this.#lock?.release();
   }
 }
 

@@ -70,10 +70,26 @@ test('a request starts a controller when none runs, in a session of its own', as
   expect(readFileSync(`/proc/${pid}/environ`, 'utf8')).not.toContain('CODEX_REMOTE_MACHINE=');
 });
 
-test('two at once: one serves, both callers are answered', async () => {
+test('many at once start one, and all are answered', async () => {
   const start = () => startController({ paths: paths(), program: program(), env: process.env });
-  const clients = [0, 1].map(() => new ControllerClient({ socket: paths().socket, start }));
-  expect(await Promise.all(clients.map((client) => client.machines()))).toEqual([[], []]);
+  const clients = Array.from({ length: 8 }, () => new ControllerClient({ socket: paths().socket, start }));
+  expect(await Promise.all(clients.map((client) => client.machines()))).toEqual(clients.map(() => []));
+  expect(pids()).toHaveLength(1);
+});
+
+test('of many, each is told why its own did not start', async () => {
+  const start = () =>
+    startController({ paths: paths(), program: program('process.exit(3);'), env: process.env });
+  const failures = await Promise.all(
+    Array.from({ length: 4 }, () =>
+      failure(new ControllerClient({ socket: paths().socket, start }).machines()),
+    ),
+  );
+  for (const { code, message } of failures) {
+    expect(code).toBe('controller_unreachable');
+    expect(message).toContain('exit code 3');
+  }
+  expect(pids()).toHaveLength(4);
 });
 
 test('one that loses to a controller on its way out is followed by the next', async () => {

@@ -1,5 +1,5 @@
 import { closeSync, openSync } from 'node:fs';
-import { DatabaseSync } from 'node:sqlite';
+import type { DatabaseSync } from 'node:sqlite';
 import { RemoteError } from '@codex-remote/protocol/wire';
 
 /** Held until `release` or the end of the process, however it ends. */
@@ -22,7 +22,9 @@ export function takeLock(path: string): Lock {
   try {
     // SQLite would create it with the umask's mode.
     closeSync(openSync(path, 'a', 0o600));
-    database = new DatabaseSync(path, { timeout: 0 });
+    // Loaded when it is needed: a command that finds its controller running does not pay for it.
+    const sqlite = process.getBuiltinModule('node:sqlite');
+    database = new sqlite.DatabaseSync(path, { timeout: 0 });
     // MEMORY: an exclusive transaction that never writes needs no journal file beside it.
     database.exec('PRAGMA journal_mode = MEMORY; BEGIN EXCLUSIVE');
   } catch (error) {

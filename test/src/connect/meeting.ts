@@ -1,22 +1,14 @@
-import { execFileSync } from 'node:child_process';
-import { createHash, X509Certificate } from 'node:crypto';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Identity, loadOrCreateIdentity, systemClock } from '@codex-remote/platform';
 import type { AgentConfig, VersionRange } from '@codex-remote/protocol/schema';
 import type { Clock, RemoteError, Session } from '@codex-remote/protocol/wire';
+import { type Certificate, selfSigned } from '@codex-remote/test/lab';
 import { pino } from 'pino';
 import type { AgentSelf } from '../../../agent/src/connect/handshake.ts';
 import { Gateway, type PrivateArrival } from '../../../controller/src/gateway/gateway.ts';
-
-export interface Certificate {
-  readonly key: string;
-  readonly cert: string;
-  /** Base64 SHA-256 of its public key. */
-  readonly pin: string;
-}
 
 /** A real gateway on a Unix socket, and what an agent needs to meet it. Everything is gone after `close`. */
 export class Meeting {
@@ -73,35 +65,8 @@ export class Meeting {
     };
   }
 
-  /** A self-signed certificate by openssl(1). */
   certificate(name: string): Certificate {
-    const [key, cert] = [join(this.dir, `${name}.key`), join(this.dir, `${name}.crt`)];
-    const subject = ['-subj', `/CN=${name}`, '-addext', 'subjectAltName=IP:127.0.0.1'];
-    execFileSync(
-      'openssl',
-      [
-        'req',
-        '-x509',
-        '-newkey',
-        'ed25519',
-        '-nodes',
-        '-days',
-        '2',
-        '-keyout',
-        key,
-        '-out',
-        cert,
-        ...subject,
-      ],
-      { stdio: 'ignore' },
-    );
-    const pem = readFileSync(cert, 'utf8');
-    const spki = new X509Certificate(pem).publicKey.export({ type: 'spki', format: 'der' });
-    return {
-      key: readFileSync(key, 'utf8'),
-      cert: pem,
-      pin: createHash('sha256').update(spki).digest('base64'),
-    };
+    return selfSigned(name);
   }
 
   async close(): Promise<void> {

@@ -2,12 +2,13 @@ import { createServer as createHttpServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { createServer as createTlsServer, type TLSSocket, type TlsOptions } from 'node:tls';
 import { systemClock, WsTransport, webSocketLimits, webSocketProtocol } from '@codex-remote/platform';
+import type { Certificate } from '@codex-remote/test/lab';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { WebSocketServer } from 'ws';
 import { type DialTarget, dial } from '../../../agent/src/connect/dial.ts';
 import { greetController } from '../../../agent/src/connect/handshake.ts';
 import { greetAgent } from '../../../controller/src/gateway/handshake.ts';
-import { type Certificate, Meeting } from './meeting.ts';
+import { Meeting } from './meeting.ts';
 
 const never = new AbortController().signal;
 const label = 'EXPORTER-codex-remote-session-auth';

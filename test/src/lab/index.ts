@@ -3,6 +3,7 @@
  * below the programs; must not import controller or agent (their tests import it).
  */
 export { BlackholePort } from './blackhole-port.ts';
+export { type Certificate, selfSigned } from './certificate.ts';
 export { Cli, type CliOptions, type CliResult, cliProgram } from './cli.ts';
 export { ConnectProxy, type ConnectProxyOptions } from './connect-proxy.ts';
 export { LoginUser, type LoginUserOptions } from './login-user.ts';

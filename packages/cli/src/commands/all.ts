@@ -17,6 +17,7 @@ import { execWatch } from './exec/watch.ts';
 import { machineAdd } from './machine/add.ts';
 import { machineCheck } from './machine/check.ts';
 import { machineDown } from './machine/down.ts';
+import { machineInvite } from './machine/invite.ts';
 import { machineList } from './machine/list.ts';
 import { machineRemove } from './machine/remove.ts';
 import { machineSet } from './machine/set.ts';
@@ -32,6 +33,7 @@ export const commands: readonly Command[] = [
   machineSet,
   machineCheck,
   machineUp,
+  machineInvite,
   machineDown,
   machineRemove,
   execRun,

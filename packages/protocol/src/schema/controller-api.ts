@@ -20,6 +20,8 @@ import { agentService } from './service.ts';
  *   DELETE /v1/machines/:name                  -> {removed:true}
  *   POST   /v1/machines/:name/check            SshContext -> MachineCheck
  *   POST   /v1/machines/:name/up               MachineUp -> records: event {stage: Stage} or {prompt: Prompt} each, last event {up: MachineUpResult} or {error}
+ *   POST   /v1/machines/:name/invite           {} -> Invited; the machine is registered by it
+ *   POST   /v1/machines/:name/invite-bundle    {} -> records: data of stream stdout (the file), last event {invited: {machine, expires_at}} or {error}
  *   POST   /v1/prompts/:id                     PromptAnswer -> {answered:true}
  *   POST   /v1/machines/:name/down             {purge} -> MachineDownResult
  *   POST   /v1/execs?machine=&exec_id=&follow=0|1&connect_wait_ms=&needs=   records (spec, script, stdin) -> StartReply, or with follow=1 records: see watch
@@ -203,6 +205,10 @@ export const machineDownResult = z.object({
 });
 export type MachineDownResult = z.infer<typeof machineDownResult>;
 
+/** `command`: the line to paste on the machine. It has a token in it that works once, until `expires_at`. */
+export const invited = z.object({ machine: machineName, command: z.string(), expires_at: z.string() });
+export type Invited = z.infer<typeof invited>;
+
 const tailBase64 = z.object({ from: z.number().int().nonnegative(), base64: z.string() });
 
 /** An exec as the controller can answer for it now. */
@@ -274,7 +280,7 @@ export const issuedToken = tokenView.extend({
   url: z.string(),
   /** SHA-256 of the keys that the controller's certificate may have, base64. */
   spki_sha256: z.array(z.string()).min(1),
-  /** PEM, to trust. */
-  certificate: z.string(),
+  /** PEM, trusted as they are. */
+  certificates: z.array(z.string()).min(1),
 });
 export type IssuedToken = z.infer<typeof issuedToken>;

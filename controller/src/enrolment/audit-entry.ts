@@ -1,0 +1,17 @@
+import type { AuditEntry } from '../audit/entry.ts';
+import type { JoinOutcome } from './join-tokens.ts';
+
+/** An attempt to join, as the audit log has it. The machine's name is what was claimed; the token's id is no secret. */
+export function enrolmentEntry(outcome: JoinOutcome): AuditEntry {
+  const { tokenId, machine, keyFingerprint, peer, result } = outcome;
+  const refused = result !== 'enrolled' && result !== 'again';
+  return {
+    principal: `agent:${keyFingerprint}`,
+    source: peer,
+    verb: 'machine.enrol',
+    machine,
+    result: result === 'enrolled' ? 'done' : result === 'again' ? 'unchanged' : 'refused',
+    ...(refused ? { reason: result } : {}),
+    facts: tokenId === undefined ? {} : { token_id: tokenId },
+  };
+}

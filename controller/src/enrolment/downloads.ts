@@ -1,0 +1,103 @@
+import { createReadStream } from 'node:fs';
+import type { ServerResponse } from 'node:http';
+import { pipeline } from 'node:stream/promises';
+import { proven } from '../gateway/admission.ts';
+import { downloadPath, type Invitations, scriptName } from './invitations.ts';
+import type { JoinTokens } from './join-tokens.ts';
+import { filesOf, type Payloads } from './payload.ts';
+
+/** Downloads at once, of all invitations and of one. */
+const maxDownloads = 16;
+const maxDownloadsEach = 4;
+/** All that one invitation may fetch: eight times everything. */
+const maxBytesEach = 2 * 1024 * 1024 * 1024;
+/** A peer that takes nothing for so long. */
+const idleMs = 30_000;
+
+interface Use {
+  running: number;
+  bytes: number;
+}
+
+/**
+ * What the script of an invitation fetches, from `/v1/join/<token id>/<name>`: for everybody who knows the id, while the token
+ * is within its time. Nothing of it is secret; that strangers get nothing is for the sake of our bandwidth.
+ */
+export class Downloads {
+  readonly #invitations: Invitations;
+  readonly #tokens: JoinTokens;
+  readonly #payloads: Payloads;
+  readonly #uses = new Map<string, Use>();
+  #running = 0;
+
+  constructor(invitations: Invitations, tokens: JoinTokens, payloads: Payloads) {
+    this.#invitations = invitations;
+    this.#tokens = tokens;
+    this.#payloads = payloads;
+  }
+
+  /** Answers on every path; the response is ended, or its connection destroyed. */
+  async serve(tokenId: string, name: string, response: ServerResponse): Promise<void> {
+    if (!this.#tokens.machineOf(tokenId)) return refuse(response, 404);
+    const use = this.#use(tokenId);
+    if (this.#running >= maxDownloads || use.running >= maxDownloadsEach) return refuse(response, 503);
+    if (use.bytes >= maxBytesEach) return refuse(response, 429);
+    this.#running += 1;
+    use.running += 1;
+    // It takes longer than a stranger has, and knows the id: the limits here are those that count.
+    if (response.socket) proven(response.socket);
+    response.setTimeout(idleMs, () => response.destroy());
+    try {
+      use.bytes += await this.#send(tokenId, name, response);
+    } catch {
+      response.destroy();
+    } finally {
+      this.#running -= 1;
+      use.running -= 1;
+    }
+  }
+
+  /** How many bytes it was. */
+  async #send(tokenId: string, name: string, response: ServerResponse): Promise<number> {
+    if (name === scriptName) {
+      const script = Buffer.from((await this.#invitations.script(tokenId)) ?? '');
+      if (script.length === 0) return notThere(response);
+      response.writeHead(200, headers(script.length)).end(script);
+      return script.length;
+    }
+    const file = filesOf(await this.#payloads.get()).get(name);
+    if (!file) return notThere(response);
+    response.writeHead(200, headers(file.bytes));
+    // One that changed since would not end where the header says.
+    const end = file.bytes - 1;
+    await pipeline(createReadStream(file.path, { end, highWaterMark: 256 * 1024 }), response);
+    return file.bytes;
+  }
+
+  #use(tokenId: string): Use {
+    for (const id of this.#uses.keys()) if (!this.#tokens.machineOf(id)) this.#uses.delete(id);
+    const use = this.#uses.get(tokenId) ?? { running: 0, bytes: 0 };
+    this.#uses.set(tokenId, use);
+    return use;
+  }
+}
+
+/** What a path asks for; undefined where it is no download. */
+export function downloadOf(url: string): { tokenId: string; name: string } | undefined {
+  if (!url.startsWith(downloadPath)) return undefined;
+  const [tokenId = '', name = ''] = url.slice(downloadPath.length).split('/');
+  return { tokenId, name };
+}
+
+function headers(bytes: number): Record<string, string | number> {
+  return { 'content-type': 'application/octet-stream', 'content-length': bytes, 'cache-control': 'no-store' };
+}
+
+function notThere(response: ServerResponse): number {
+  refuse(response, 404);
+  return 0;
+}
+
+function refuse(response: ServerResponse, status: 404 | 429 | 503): void {
+  response.writeHead(status, { connection: 'close', 'content-length': 0 }).end();
+}
