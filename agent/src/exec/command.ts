@@ -1,7 +1,7 @@
 import { accessSync, constants, readFileSync, statSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import type { ExecCommand, ExecSpec } from '@codex-remote/protocol/schema';
-import { RemoteError } from '@codex-remote/protocol/wire';
+import { masked, RemoteError, secretsOf } from '@codex-remote/protocol/wire';
 
 /** What a command is looked up in. */
 export interface CommandContext {
@@ -25,7 +25,8 @@ export function resolveCommand(spec: ExecSpec, context: CommandContext): Resolve
   const broken = directoryProblem(cwd);
   if (broken) return { kind: 'failed', exitCode: 126, why: broken, cwd };
   const argv = commandArgv(spec.command, cwd, context);
-  return 'why' in argv ? { kind: 'failed', ...argv, cwd } : { kind: 'argv', argv, cwd };
+  if (!('why' in argv)) return { kind: 'argv', argv, cwd };
+  return { kind: 'failed', ...argv, why: masked(argv.why, secretsOf(spec.env)), cwd };
 }
 
 interface Failure {
@@ -183,13 +184,14 @@ export function systemArgsLimit(): number {
   return Math.max(128 * 1024, Math.min(most, Math.floor(stack / 4)));
 }
 
-/** One line of at most 200 characters for lists; no variable's value is in it. */
-export function commandLine(command: ExecCommand): string {
+/** One line of at most 200 characters for lists; values of variables that are known to be secret are masked in it. */
+export function commandLine({ command, env }: ExecSpec): string {
+  const secrets = secretsOf(env);
   const text =
     command.kind === 'cmd'
-      ? command.cmd
+      ? masked(command.cmd, secrets)
       : command.kind === 'argv'
-        ? command.argv.map(quoted).join(' ')
+        ? command.argv.map((arg) => quoted(masked(arg, secrets))).join(' ')
         : '(script)';
   const line = text.trim().replace(/[\s\p{Cc}]+/gu, ' ');
   const characters = Array.from(line);

@@ -190,7 +190,7 @@ export class Acceptance {
       mark: randomBytes(16).toString('hex'),
       host_id: hostId,
       boot_id: bootId,
-      command: commandLine(spec.command),
+      command: commandLine(spec),
       cwd,
       env_names: Object.keys(spec.env),
       merge: spec.merge,
