@@ -64,8 +64,17 @@ test.each([
   expect(Buffer.byteLength(ran.stdout)).toBeLessThanOrEqual(2000);
 });
 
-test('help for what is no command is wrong usage', async () => {
+test.each([
+  [['help', 'nothing'], 'there are machine, exec'],
+  [['nothing', '--help'], 'there are machine, exec'],
+  [['exec', 'rum', '--help'], 'did you mean exec run?'],
+  [['help', 'exec', 'rum'], 'did you mean exec run?'],
+])('help for what is no command is wrong usage, with the nearest: %s', async (args, guess) => {
   await using controller = new StandInController();
-  const ran = await runCli(cli, ['help', 'nothing'], { home: controller.home });
-  expect([ran.status, ran.json[0]?.ok]).toEqual([2, false]);
+  const ran = await runCli(cli, args, { home: controller.home });
+  expect(ran.status).toBe(2);
+  expect(ran.json[0]).toMatchObject({
+    ok: false,
+    error: { code: 'usage', message: expect.stringContaining(guess) },
+  });
 });

@@ -1,6 +1,5 @@
-import { RemoteError } from '@codex-remote/protocol/wire';
 import { type Config, type Interfaces, type Command as OclifCommand, Help as OclifHelp } from '@oclif/core';
-import { commands, nouns, table } from '../commands/all.ts';
+import { commands, nouns } from '../commands/all.ts';
 import { commandHelp, nounHelp, rootHelp } from '../help-text.ts';
 import type { Output } from '../output.ts';
 
@@ -15,12 +14,6 @@ export class Help extends OclifHelp {
   }
 
   override async showHelp(words: string[]): Promise<void> {
-    if (words.length > 0 && table.find(words) === undefined && table.verbsOf(words[0] ?? '').length === 0) {
-      throw new RemoteError('usage', `there is no help for ${JSON.stringify(words.join(' ').slice(0, 40))}`, {
-        hint: 'codex-remote --help',
-        sent: 'no',
-      });
-    }
     await super.showHelp(words.slice(0, 2));
     await Promise.all(this.#written);
   }

@@ -27,15 +27,12 @@ export class Table {
   /** Throws `usage` with the nearest known words. */
   parse(tokens: Tokens, now: number): Parsed {
     const { words } = tokens;
-    if (words[0] === 'help') return { kind: 'help', words: words.slice(1) };
-    if (tokens.flags.some(({ name }) => name === 'help')) return { kind: 'help', words };
+    if (words[0] === 'help') return this.#help(words.slice(1));
+    if (tokens.flags.some(({ name }) => name === 'help')) return this.#help(words);
     if (words.length === 0 && tokens.flags.length === 0 && tokens.argv === undefined)
-      return { kind: 'help', words };
+      return this.#help(words);
     const found = this.find(words);
-    if (found === undefined) {
-      if (words.length === 1 && this.verbsOf(words[0] ?? '').length > 0) return { kind: 'help', words };
-      throw this.#unknown(words);
-    }
+    if (found === undefined) return this.#help(words, 1);
     return {
       kind: 'command',
       command: found.command,
@@ -58,6 +55,14 @@ export class Table {
     return this.commands
       .filter(({ name }) => name.startsWith(`${noun} `))
       .map(({ name }) => name.slice(noun.length + 1));
+  }
+
+  /** Of everything, a noun or a command; `least`: so many words say of which. Throws `usage`. */
+  #help(words: readonly string[], least = 0): Parsed {
+    const isNoun = words.length === 1 && this.verbsOf(words[0] ?? '').length > 0;
+    const isAll = words.length === 0 && least === 0;
+    if (!isAll && !isNoun && this.find(words) === undefined) throw this.#unknown(words);
+    return { kind: 'help', words };
   }
 
   #unknown([noun = '', verb = '']: readonly string[]): RemoteError {
