@@ -195,7 +195,9 @@ describe('a secret that is given to jobs', () => {
 
   test('and the private keys of both sides are in their own 0600 files alone [row 102]', async () => {
     await run(['machine', 'up', 'local']);
-    const keys = filesIn(cli.home).filter((path) => readFileSync(path).subarray(0, 40).includes('PRIVATE KEY'));
+    const keys = filesIn(cli.home).filter((path) =>
+      readFileSync(path).subarray(0, 40).includes('PRIVATE KEY'),
+    );
     expect(keys.length).toBeGreaterThanOrEqual(2);
     for (const key of keys) {
       expect(statSync(key).mode & 0o777).toBe(0o600);

@@ -1,6 +1,14 @@
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
-import { ControllerClient, ownBuild, ownVersion, startController } from '@codex-remote/client';
+import {
+  ControllerClient,
+  ownBuild,
+  ownVersion,
+  type RemoteController,
+  remoteEndpoint,
+  remoteOf,
+  startController,
+} from '@codex-remote/client';
 import { controllerPaths, systemClock } from '@codex-remote/platform';
 import type { Clock } from '@codex-remote/protocol/wire';
 import type { Output } from './output.ts';
@@ -14,6 +22,8 @@ export interface Context {
   readonly clock: Clock;
   readonly output: Output;
   readonly client: ControllerClient;
+  /** The controller elsewhere that `client` speaks with; absent: this user's own. */
+  readonly remote?: Pick<RemoteController, 'url'>;
   readonly paths: ReturnType<typeof controllerPaths>;
   /** Makes a controller run, or throws; `controller start` calls it, every other command only when it must. */
   readonly startController: () => Promise<void>;
@@ -23,22 +33,27 @@ export interface Context {
   readonly args: readonly string[];
 }
 
-/** The context of this process. `dist` is the folder with the bundles. */
+/** The context of this process. `dist` is the folder with the bundles. Throws `unauthorized` for a token that cannot be used. */
 export function processContext(output: Output, args: readonly string[], dist: string): Context {
   const { env } = process;
   const paths = controllerPaths(env);
   const controller = join(dist, 'controller.mjs');
   const program = [process.execPath, controller] as const;
   const start = (replaces?: string) => startController({ paths, program, env, replaces });
+  const remote = remoteOf(env);
   // npm keeps the times that files had in the package; the inode changed when it was written here.
   const own = { version: ownVersion, build: ownBuild, installedMs: () => statSync(controller).ctimeMs };
-  const client = new ControllerClient({ socket: paths.socket, own, start });
+  // One that is elsewhere is neither started nor replaced by us.
+  const client = new ControllerClient(
+    remote ? { socket: remoteEndpoint(remote) } : { socket: paths.socket, own, start },
+  );
   return {
     env,
     cwd: workingDirectory(env),
     clock: systemClock,
     output,
     client,
+    ...(remote && { remote: { url: remote.url } }),
     paths,
     startController: start,
     controllerProgram: program,

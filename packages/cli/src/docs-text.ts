@@ -60,6 +60,18 @@ const environment: readonly (readonly [string, string])[] = [
     'CODEX_REMOTE_SESSION',
     'the session that execs are started in; else `CODEX_THREAD_ID`, else `CLAUDE_CODE_SESSION_ID`',
   ],
+  [
+    'CODEX_REMOTE_TOKEN_FILE',
+    'a token of a controller elsewhere, which every command then works with: the file that `token create --output` wrote there; ours and mode 0600',
+  ],
+  [
+    'CODEX_REMOTE_TOKEN',
+    'the same line of JSON in the variable itself, for where there are no files; other processes of this user can read it there',
+  ],
+  [
+    'CODEX_REMOTE_URL',
+    'another address of that controller than the one in the token, `https://HOST[:PORT]`, such as that of a forwarded port',
+  ],
   ['CODEX_REMOTE_SSH_CONFIG', 'another ssh config, as with `ssh -F`'],
 ];
 

@@ -47,8 +47,20 @@ const advice: Partial<Record<ErrorCode, (m: string, id: string) => Advice>> = {
     next: `machine up -m ${m}`,
   }),
   unauthorized: (m) => ({
-    hint: "the machine's key or a credential is not accepted; machine up renews the keys",
-    next: `machine up -m ${m}`,
+    hint: "a token or a machine's key is not accepted; token list shows what holds, machine up renews keys",
+    next: m === 'NAME' ? 'token list' : `machine up -m ${m}`,
+  }),
+  forbidden: () => ({
+    hint: 'a token with the scope that is named, or the host of the controller itself',
+    next: 'token list',
+  }),
+  certificate_mismatch: () => ({
+    hint: 'somebody may be in between; where the controller has a new key, its owner makes a new token file',
+    next: 'controller status',
+  }),
+  too_many_failures: () => ({
+    hint: 'wait a minute; is the token the right one?',
+    next: 'controller status',
   }),
   exec_not_found: () => ({
     hint: 'codex-remote exec list shows the execs that are known',

@@ -1,11 +1,12 @@
 import { dirname } from 'node:path';
-import { oneLine } from '@codex-remote/client';
+import { namesRemote, oneLine } from '@codex-remote/client';
 import type { Context } from './context.ts';
 import { processContext } from './context.ts';
 import { failureOf, stderrLine } from './errors.ts';
 import { exitCodes, exitOfFailure } from './exit.ts';
 import type { Outcome } from './outcome.ts';
 import { atTerminal, Output, type OutputMode, outputMode, ReaderGone } from './output.ts';
+import { fromElsewhere, nextFromElsewhere, notHere } from './own-host.ts';
 import type { BoundValues } from './table/bind.ts';
 import type { Command } from './table/command.ts';
 import type { Tokens } from './table/tokens.ts';
@@ -51,8 +52,9 @@ export class Shell {
   /** Runs a command and shows what it answers. */
   async perform(command: Command, values: BoundValues, argv: readonly string[] | undefined): Promise<number> {
     const context = processContext(this.output, this.args, dirname(process.argv[1] ?? ''));
+    if (context.remote && command.ownHost) throw notHere(command.name, context.remote.url);
     const outcome = await command.run(values as Parameters<Command['run']>[0], context, argv);
-    await this.#show(outcome);
+    await this.#show(context.remote ? fromElsewhere(outcome) : outcome);
     await replaceOlder(context);
     return outcome.exit;
   }
@@ -75,7 +77,8 @@ export class Shell {
       command === 'exec logs' ||
       command === 'controller logs';
     const debug = this.#tokens.flags.some(({ name }) => name === 'debug');
-    const failure = failureOf(thrown, { args: this.args, stream, debug, command });
+    const failed = failureOf(thrown, { args: this.args, stream, debug, command });
+    const failure = namesRemote(process.env) ? nextFromElsewhere(failed) : failed;
     this.output.note(stderrLine(failure));
     if (this.output.mode === 'human') {
       if (failure.next_command !== undefined && this.output.terminal)

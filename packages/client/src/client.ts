@@ -6,6 +6,7 @@ import type {
   ExecSpec,
   ExecView,
   Invited,
+  IssuedToken,
   LogSelection,
   MachineAdd,
   MachineCheck,
@@ -16,6 +17,8 @@ import type {
   QueueView,
   SignalName,
   SshContext,
+  TokenCreate,
+  TokenView,
 } from '@codex-remote/protocol/schema';
 import type { ExecRecord } from '@codex-remote/protocol/wire';
 import { Connection, type ConnectionOptions, jsonHeaders } from './connection.ts';
@@ -256,6 +259,39 @@ export class ControllerClient {
     };
   }
 
+  async tokens(options: Options = {}): Promise<TokenView[]> {
+    const value = objectOf(
+      await this.connection.json({ method: 'GET', path: '/v1/tokens', ...options }),
+      'tokens',
+    );
+    return arrayOf(value.tokens, 'tokens').map(readTokenView);
+  }
+
+  /** `token` in the answer is the only copy of the secret. */
+  async createToken(wanted: TokenCreate, options: Options = {}): Promise<IssuedToken> {
+    const body = json(wanted);
+    const value = await this.connection.json({
+      method: 'POST',
+      path: '/v1/tokens',
+      headers: jsonHeaders,
+      body,
+      ...options,
+    });
+    const { token, url, certificates, spki_sha256 } = objectOf(value, 'token');
+    return {
+      ...readTokenView(value),
+      token: stringOf(token, 'token'),
+      url: stringOf(url, 'url'),
+      certificates: arrayOf(certificates, 'certificates').map((text) => stringOf(text, 'certificate')),
+      spki_sha256: arrayOf(spki_sha256, 'spki_sha256').map((text) => stringOf(text, 'pin')),
+    };
+  }
+
+  async revokeToken(id: string, options: Options = {}): Promise<TokenView> {
+    const path = `/v1/tokens/${encodeURIComponent(id)}`;
+    return readTokenView(await this.connection.json({ method: 'DELETE', path, ...options }));
+  }
+
   /** Sent again where the machine broke off in the middle of it. */
   async startExec(start: StartRequest, options: Options = {}) {
     const sending = new Sending(start);
@@ -365,6 +401,14 @@ function readMachineView(value: unknown): MachineView {
   stringOf(view.added_at, 'added_at');
   if (view.queues !== undefined) arrayOf(view.queues, 'queues').map(readQueueView);
   return value as MachineView;
+}
+
+function readTokenView(value: unknown): TokenView {
+  const view = objectOf(value, 'token');
+  stringOf(view.id, 'id');
+  stringOf(view.status, 'status');
+  arrayOf(view.scopes, 'scopes');
+  return value as TokenView;
 }
 
 function readQueueView(value: unknown): QueueView {

@@ -1,10 +1,12 @@
 import { RemoteError } from '@codex-remote/protocol/wire';
 import { type Build, buildHeader, replaces } from './build.ts';
+import type { Endpoint } from './endpoint.ts';
 import { type HttpRequest, type HttpResponse, request } from './http.ts';
 import { isObject, objectOf, stringOf } from './shape.ts';
 
 export interface ConnectionOptions {
-  readonly socket: string;
+  /** Path of the private socket, or a controller elsewhere. */
+  readonly socket: string | Endpoint;
   /** This program; `installedMs` is when it came onto this host, epoch ms. Absent = it never replaces a controller. */
   readonly own?: Build & { installedMs: () => number };
   /**

@@ -1,7 +1,7 @@
-import { connect, type Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import { RemoteError } from '@codex-remote/protocol/wire';
+import { type Endpoint, unixEndpoint } from './endpoint.ts';
 import { BodyDecoder, type BodyKind, bodyKindOf, type Head, HeadReader } from './http-parse.ts';
-import { refused } from './refused.ts';
 
 /** One request, on a connection of its own. */
 export interface HttpRequest {
@@ -31,22 +31,24 @@ export interface HttpResponse {
 const maxUnreadBytes = 1024 * 1024;
 
 /**
- * HTTP/1.1 (RFC 9112) by hand over a Unix socket: `node:http` costs a short command 40 ms. Resolves with the head of
+ * HTTP/1.1 (RFC 9112) by hand, over a Unix socket or TLS: `node:http` costs a short command 40 ms. Resolves with the head of
  * the answer; who does not read the body to its end calls `close`.
  *
  * Throws `sandbox_denied` (EPERM, EACCES), `controller_unreachable` (not there, or gone before it answered; `sent` says
- * whether it may have read the request, `facts.errno` why) and `protocol_error`.
+ * whether it may have read the request, `facts.errno` why), `certificate_mismatch` and `protocol_error`. `to`: a path is a Unix socket.
  */
-export function request(socketPath: string, wanted: HttpRequest): Promise<HttpResponse> {
-  return new Exchange(socketPath, wanted).answer;
+export function request(to: string | Endpoint, wanted: HttpRequest): Promise<HttpResponse> {
+  return new Exchange(typeof to === 'string' ? unixEndpoint(to) : to, wanted).answer;
 }
 
 class Exchange {
   readonly answer: Promise<HttpResponse>;
+  readonly #endpoint: Endpoint;
   readonly #wanted: HttpRequest;
   readonly #socket: Socket;
   readonly #head = new HeadReader();
   readonly #timer: NodeJS.Timeout | undefined;
+  readonly #connecting: NodeJS.Timeout | undefined;
   readonly #abort = () => this.#fail(abortReason(this.#wanted.signal));
   #resolve: (response: HttpResponse) => void = () => {};
   #reject: (error: unknown) => void = () => {};
@@ -62,38 +64,43 @@ class Exchange {
   /** Set once: why the exchange ended before `#done`. */
   #failure: unknown;
 
-  constructor(socketPath: string, wanted: HttpRequest) {
+  constructor(endpoint: Endpoint, wanted: HttpRequest) {
+    this.#endpoint = endpoint;
     this.#wanted = wanted;
     this.answer = new Promise((resolve, reject) => {
       this.#resolve = resolve;
       this.#reject = reject;
     });
-    this.#socket = connect({ path: socketPath });
-    this.#socket.on('error', (error) => this.#fail(this.#connectionError(socketPath, error)));
-    this.#socket.on('close', () => this.#closed(socketPath));
+    this.#socket = endpoint.open(
+      () => {
+        this.#connected = true;
+        clearTimeout(this.#connecting);
+        void this.#send();
+      },
+      (error) => this.#fail(error),
+    );
+    this.#socket.on('error', (error) => this.#fail(this.#connectionError(error)));
+    this.#socket.on('close', () => this.#closed());
     this.#socket.on('data', (bytes) => this.#receive(bytes));
-    this.#socket.on('end', () => this.#closed(socketPath));
+    this.#socket.on('end', () => this.#closed());
     this.#socket.on('drain', () => this.#drained?.());
-    this.#socket.once('connect', () => {
-      this.#connected = true;
-      void this.#send();
-    });
-    if (wanted.answerMs !== undefined) {
-      const say = () =>
-        new RemoteError(
-          'controller_unreachable',
-          `the controller did not answer within ${wanted.answerMs} ms`,
-          { sent: this.#sent(), facts: { errno: 'ETIMEDOUT' } },
-        );
-      this.#timer = setTimeout(() => this.#fail(say()), wanted.answerMs);
-    }
+    this.#connecting = this.#limit(endpoint.connectMs, `no connection ${endpoint.name} was made`);
+    this.#timer = this.#limit(wanted.answerMs, 'the controller did not answer');
     if (wanted.signal?.aborted) this.#abort();
     else wanted.signal?.addEventListener('abort', this.#abort, { once: true });
   }
 
+  #limit(ms: number | undefined, what: string): NodeJS.Timeout | undefined {
+    if (ms === undefined) return undefined;
+    return setTimeout(() => {
+      const details = { sent: this.#sent(), facts: { errno: 'ETIMEDOUT' } };
+      this.#fail(new RemoteError('controller_unreachable', `${what} within ${ms} ms`, details));
+    }, ms);
+  }
+
   async #send(): Promise<void> {
     const { method, path, headers, body } = this.#wanted;
-    let head = `${method} ${path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n`;
+    let head = `${method} ${path} HTTP/1.1\r\n${this.#endpoint.head}connection: close\r\n`;
     for (const name in headers) head += `${name}: ${headers[name]}\r\n`;
     if (body === undefined) {
       this.#socket.write(method === 'GET' ? `${head}\r\n` : `${head}content-length: 0\r\n\r\n`);
@@ -192,7 +199,7 @@ class Exchange {
   }
 
   /** The peer closed, or the socket is gone. Only a body that ends with the connection may end so. */
-  #closed(socketPath: string): void {
+  #closed(): void {
     if (this.#done || this.#failure !== undefined) return;
     if (this.#decoder?.kind === 'close') {
       this.#finish();
@@ -205,13 +212,13 @@ class Exchange {
       this.#fail(
         new RemoteError(
           'controller_unreachable',
-          `the controller on ${socketPath} closed the connection before it answered`,
+          `the controller ${this.#endpoint.name} closed the connection before it answered`,
           { sent: this.#sent(), facts: { errno: 'ECONNRESET' } },
         ),
       );
   }
 
-  #connectionError(socketPath: string, error: NodeJS.ErrnoException): RemoteError {
+  #connectionError(error: NodeJS.ErrnoException): RemoteError {
     const errno = error.code ?? 'unknown';
     if (this.#answered)
       return new RemoteError(
@@ -220,10 +227,12 @@ class Exchange {
         { sent: 'yes' },
         error,
       );
-    if (errno === 'EPERM' || errno === 'EACCES') return refused(socketPath, errno, error);
+    if (errno === 'EPERM' || errno === 'EACCES') return this.#endpoint.refused(errno, error);
+    const known = this.#endpoint.explain?.(this.#socket, error);
+    if (known) return known;
     return new RemoteError(
       'controller_unreachable',
-      `the controller on ${socketPath} does not answer (${errno})`,
+      `the controller ${this.#endpoint.name} does not answer (${errno})`,
       { sent: this.#sent(), facts: { errno } },
       error,
     );
@@ -251,6 +260,7 @@ class Exchange {
   }
 
   #release(): void {
+    clearTimeout(this.#connecting);
     clearTimeout(this.#timer);
     this.#wanted.signal?.removeEventListener('abort', this.#abort);
     this.#drained?.();

@@ -1,5 +1,5 @@
 /**
- * The controller's HTTP API for programs: requests over its Unix socket, followers that survive its restart, log lines
+ * The controller's HTTP API for programs: requests over its Unix socket or TLS, followers that survive its restart, log lines
  * and answers as the contract has them. Knows nothing of argument vectors, terminals and exit codes; loads neither
  * `node:http` nor zod.
  */
@@ -7,12 +7,15 @@ export * from './answer.ts';
 export * from './build.ts';
 export * from './client.ts';
 export * from './connection.ts';
+export * from './endpoint.ts';
 export * from './follow.ts';
 export * from './http.ts';
 export * from './json-lines.ts';
 export * from './lines.ts';
 export * from './log-stream.ts';
 export * from './records.ts';
+export * from './remote.ts';
+export * from './remote-settings.ts';
 export * from './resume.ts';
 export * from './sanitize.ts';
 export * from './shape.ts';

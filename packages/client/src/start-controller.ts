@@ -13,6 +13,7 @@ import { buildHeader } from './build.ts';
 import { request } from './http.ts';
 import { lastWords } from './last-words.ts';
 import { refused } from './refused.ts';
+import { remoteVariables } from './remote-settings.ts';
 
 /** From the spawn to the first answer. A cold start takes about 300 ms. */
 const startMs = 15_000;
@@ -32,6 +33,7 @@ export interface StartController {
 
 /** Of one command line; the controller outlives it. */
 const callersOwn: readonly string[] = [
+  ...remoteVariables,
   'CODEX_REMOTE_MACHINE',
   'CODEX_REMOTE_OUTPUT',
   'CODEX_REMOTE_SESSION',

@@ -23,6 +23,9 @@ import { machineRemove } from './machine/remove.ts';
 import { machineSet } from './machine/set.ts';
 import { machineShow } from './machine/show.ts';
 import { machineUp } from './machine/up.ts';
+import { tokenCreate } from './token/create.ts';
+import { tokenList } from './token/list.ts';
+import { tokenRevoke } from './token/revoke.ts';
 import { version } from './version.ts';
 
 /** Every command, in the order of the help. */
@@ -44,6 +47,9 @@ export const commands: readonly Command[] = [
   execWait,
   execCancel,
   execList,
+  tokenCreate,
+  tokenList,
+  tokenRevoke,
   controllerStart,
   controllerServe,
   controllerStop,
@@ -62,5 +68,6 @@ export const isHot = ({ name }: Command): boolean =>
 export const nouns: Readonly<Record<string, string>> = {
   machine: 'Machines: register, check, bring up and down',
   exec: 'Execs: run commands on machines and follow them',
+  token: 'Tokens: let a CLI elsewhere use this controller',
   controller: 'The daemon on this side',
 };

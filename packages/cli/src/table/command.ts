@@ -16,6 +16,8 @@ export interface CommandSpec<F extends Flags = Flags> {
   readonly positional?: keyof F & string;
   /** It takes an argument vector after `--`. */
   readonly takesArgv?: boolean;
+  /** It works with this user's own controller alone, on the host of that. */
+  readonly ownHost?: true;
   /** What each is for, and the line after `codex-remote`. */
   readonly examples: readonly (readonly [string, string])[];
 }

@@ -34,6 +34,14 @@ export const duration: ReadValue<number> = (text, { flag }) => {
   return Math.round(ms);
 };
 
+/** A duration, or `none`. */
+export const durationOrNone: ReadValue<number | 'none'> = (text, context) => {
+  if (text === 'none') return text;
+  const ms = duration(text, context);
+  if (ms === 0) throw bad(context.flag, text, 'a duration such as 30d, or none');
+  return ms;
+};
+
 /** A time in milliseconds since the epoch: a duration back from now, or RFC 3339. */
 export const time: ReadValue<number> = (text, context) => {
   if (/^\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:[Zz]|[+-]\d\d:\d\d)$/.test(text)) {
@@ -83,6 +91,12 @@ export const queueName: ReadValue<string> = (value, { flag }) => {
   if (!machineNameRule.test(value))
     throw bad(flag, value, 'a queue name: a-z 0-9 . _ - beginning with a letter or digit');
   return value;
+};
+
+export const tokenId: ReadValue<string> = (value, { flag }) => {
+  if (/^[0-9a-z]{20}$/.test(value)) return value;
+  const whole = /^[0-9a-z]{20}\./.test(value);
+  throw bad(flag, whole ? 'a whole token' : value, 'the id of a token, as token list shows it');
 };
 
 /** As the schema of queue settings has it. */

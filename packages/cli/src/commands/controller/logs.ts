@@ -11,6 +11,7 @@ const maxBytes = 4 * 1024 * 1024;
 
 export const controllerLogs = command({
   name: 'controller logs',
+  ownHost: true,
   summary: "Show the end of the controller's own log, also when it does not run.",
   flags: { 'tail-lines': one(read.count, 'N', 'the last N lines (default 100)', { aliases: ['tail'] }) },
   examples: [['the last 20 lines', 'controller logs --tail 20']],

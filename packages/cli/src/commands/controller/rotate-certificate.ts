@@ -7,6 +7,7 @@ const defaultOverlapMs = 7 * 24 * 60 * 60 * 1000;
 
 export const controllerRotateCertificate = command({
   name: 'controller rotate-certificate',
+  ownHost: true,
   summary: 'Replace the TLS key by which machines and other hosts know the controller.',
   description: `The next key is announced at once to every machine that is connected, and to others when they come; it serves
 after the overlap. A machine that was away for all of it needs machine up, or a new invitation. Tokens that were

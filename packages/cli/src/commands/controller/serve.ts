@@ -5,6 +5,7 @@ import { directChange, directFlags } from './direct-flags.ts';
 
 export const controllerServe = command({
   name: 'controller serve',
+  ownHost: true,
   summary: 'Be the controller, in the foreground, for service managers and containers.',
   description: `Prints one line of JSON once it serves. SIGTERM and SIGINT end it; agents and execs go on.`,
   flags: {

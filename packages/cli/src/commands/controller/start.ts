@@ -4,6 +4,7 @@ import { directText, runningAnswer } from './status.ts';
 
 export const controllerStart = command({
   name: 'controller start',
+  ownHost: true,
   summary: 'Start the controller when none runs, and say where it listens.',
   description: `Every command starts it by itself. Without --listen it has a private socket alone. --listen and --public-url are
 kept for every controller that is started later; they change one that runs too.`,

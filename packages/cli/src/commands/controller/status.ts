@@ -8,30 +8,36 @@ export const controllerStatus = command({
   summary: 'Say whether the controller runs. Starts none.',
   flags: {},
   examples: [['status', 'controller status']],
-  async run(_values, { client, paths }) {
+  async run(_values, { client, paths, remote }) {
+    const where = remote ? { url: remote.url } : { socket: paths.socket };
     try {
       const status = await client.status();
       return {
-        value: { ok: true, ...runningAnswer(status) },
+        value: { ok: true, ...runningAnswer(status), ...where },
         exit: 0,
         human: () =>
           [
             oneLine(
-              `running (pid ${status.pid}, ${status.version}, since ${status.started_at}) on ${status.socket}`,
+              `running (pid ${status.pid}, ${status.version}, since ${status.started_at}) ${place(where)}`,
             ),
             ...directText(status),
           ].join('\n'),
       };
     } catch (error) {
-      if (!(error instanceof RemoteError) || error.code !== 'controller_unreachable') throw error;
+      // Of one that is elsewhere nobody can say that it does not run.
+      if (!(error instanceof RemoteError) || error.code !== 'controller_unreachable' || remote) throw error;
       return {
-        value: { ok: true, running: false, socket: paths.socket },
+        value: { ok: true, running: false, ...where },
         exit: 0,
-        human: () => `not running (socket ${paths.socket})`,
+        human: () => `not running ${place(where)}`,
       };
     }
   },
 });
+
+function place(where: { url: string } | { socket: string }): string {
+  return 'url' in where ? `at ${where.url}` : `on ${where.socket}`;
+}
 
 export function runningAnswer(status: ControllerStatus) {
   const { running, pid, version, build, socket, started_at, machines_connected, ...direct } = status;

@@ -7,6 +7,7 @@ const lookMs = 20;
 
 export const controllerStop = command({
   name: 'controller stop',
+  ownHost: true,
   summary: 'Stop the controller. Agents and execs go on.',
   flags: {},
   examples: [['stop', 'controller stop']],

@@ -14,6 +14,7 @@ import { sshContext } from './ssh.ts';
 
 export const machineUp = command({
   name: 'machine up',
+  ownHost: true,
   summary: 'Make a machine ready: install and start its agent over SSH.',
   description:
     'Safe to repeat, and to interrupt: the controller does the work, the same line attaches to it.',

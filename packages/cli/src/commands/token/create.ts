@@ -1,0 +1,89 @@
+import { closeSync, fsyncSync, openSync, rmSync, writeSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { oneLine } from '@codex-remote/client';
+import type { IssuedToken } from '@codex-remote/protocol/schema';
+import { RemoteError } from '@codex-remote/protocol/wire';
+import { usage } from '../../table/bind.ts';
+import { command } from '../../table/command.ts';
+import { many, one } from '../../table/flag.ts';
+import * as read from '../../table/values.ts';
+import { endText } from './show-text.ts';
+
+export const tokenCreate = command({
+  name: 'token create',
+  summary: 'Make a token by which a CLI elsewhere uses this controller.',
+  description: [
+    'Its secret is shown this once: as one line of JSON that, in a file of mode 0600, is all that the other side needs; CODEX_REMOTE_TOKEN_FILE names it there.',
+    'Scopes: machines:read, exec:read (states), logs:read (output too), exec:run[:MACHINE] (all three there too), sync:write[:PROJECT], admin (everything but the host itself).',
+  ].join('\n'),
+  flags: {
+    scope: many(read.nonEmpty, 'SCOPE', 'what it may do; repeatable'),
+    machine: many(read.machine, 'NAME', 'only on this machine; repeatable', { char: 'm' }),
+    ttl: one(read.durationOrNone, 'TIME', 'it ends after this (default 30d), or none'),
+    label: one(read.text, 'TEXT', 'what it is for'),
+    output: one(read.nonEmpty, 'FILE', 'write it to a new file, 0600, in place of showing it'),
+  },
+  examples: [
+    ['run on one machine, from a laptop', 'token create --scope exec:run:local --output laptop.token'],
+    ['only look, for a week', 'token create --scope machines:read --scope logs:read --ttl 7d'],
+  ],
+  async run(values, { client, cwd }) {
+    const { scope, machine, ttl, label, output } = values;
+    if (scope === undefined)
+      throw usage({ name: 'token create' }, 'token create needs a scope: --scope SCOPE');
+    const wanted = {
+      scopes: [...scope],
+      ...(machine && { machines: [...machine] }),
+      ...(ttl !== undefined && { ttl_ms: ttl }),
+      ...(label !== undefined && { label }),
+    };
+    if (output === undefined) {
+      const made = await client.createToken(wanted);
+      const text = () => [JSON.stringify(fileOf(made)), shown(made), howTo('FILE')].join('\n');
+      return { value: { ok: true, ...made }, exit: 0, human: text };
+    }
+    const file = resolve(cwd, output);
+    const made = await intoFile(file, async () => client.createToken(wanted));
+    const { token: _secret, ...rest } = made;
+    return { value: { ok: true, ...rest, file }, exit: 0, human: () => `${shown(made)}\n${howTo(file)}` };
+  },
+});
+
+/** The file is there before the token is made, so that no secret is made that has no place; it goes again where none is. */
+async function intoFile(file: string, make: () => Promise<IssuedToken>): Promise<IssuedToken> {
+  let fd: number;
+  try {
+    fd = openSync(file, 'wx', 0o600);
+  } catch (error) {
+    const errno = (error as NodeJS.ErrnoException).code ?? 'unknown';
+    throw new RemoteError('usage', `--output ${file} cannot be made (${errno}); it must not exist yet`, {
+      hint: 'codex-remote token create --help',
+      sent: 'no',
+    });
+  }
+  try {
+    const made = await make();
+    writeSync(fd, `${JSON.stringify(fileOf(made))}\n`);
+    fsyncSync(fd);
+    return made;
+  } catch (error) {
+    rmSync(file, { force: true });
+    throw error;
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** What the other side needs. */
+function fileOf({ url, token, spki_sha256, certificates }: IssuedToken) {
+  return { url, token, spki_sha256, certificates };
+}
+
+function shown(made: IssuedToken): string {
+  const where = made.machines ? ` on ${made.machines.join(', ')}` : '';
+  return `token ${made.id}: ${made.scopes.join(', ')}${where}; ${endText(made)}${made.label === undefined ? '' : `; ${oneLine(made.label)}`}`;
+}
+
+function howTo(file: string): string {
+  return `on the other host: CODEX_REMOTE_TOKEN_FILE=${file} (mode 0600), then any command`;
+}
