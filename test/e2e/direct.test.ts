@@ -26,6 +26,7 @@ describe('a machine with a direct connection', () => {
     ]);
     const block = lab.hostBlock('box').replace(`Port ${lab.server.port}`, `Port ${proxy.port}`);
     cli = await Cli.open({ CODEX_REMOTE_SSH_CONFIG: await lab.writeConfig(block) });
+    await cli.json(['machine', 'up', 'box']);
     port = await freePort();
     const url = `https://127.0.0.1:${port}`;
     await cli.json(['controller', 'start', '--listen', `127.0.0.1:${port}`, '--public-url', url]);
@@ -60,10 +61,14 @@ describe('a machine with a direct connection', () => {
     process.kill(pid, 'SIGKILL');
   }
 
-  test('is given the port beside its tunnel, and goes on by it when the tunnel is lost', {
+  test('is given the port beside its tunnel by the next machine up, and goes on by it when the tunnel is lost', {
     timeout: 120_000,
   }, async () => {
-    expect(await cli.json(['machine', 'up', 'box'])).toMatchObject({ connection: 'tunnel' });
+    expect(await endpoints()).toMatchObject([{ kind: 'tunnel' }]);
+    expect(await cli.json(['machine', 'up', 'box'])).toMatchObject({
+      connection: 'tunnel',
+      already_up: true,
+    });
     const { certificate_sha256 } = await status();
     expect(await endpoints()).toMatchObject([
       { kind: 'tunnel' },

@@ -87,10 +87,12 @@ export class MachineBringUp {
       ...(this.#request.system_node === undefined ? {} : { systemNode: this.#request.system_node }),
     });
     await this.#remember(result);
+    const live = links.of(machine.name).live?.info;
     return {
       machine: machine.name,
-      connection: result.connection,
-      agent_version: links.of(machine.name).live?.info.hello.agent_version ?? result.installed.version,
+      // Its tunnel stands; the agent may have been quicker on another way.
+      connection: live?.connection ?? result.connection,
+      agent_version: live?.hello.agent_version ?? result.installed.version,
       ...(result.service === undefined ? {} : { service: result.service }),
       already_up: result.already_up,
       stages: [...result.stages],
