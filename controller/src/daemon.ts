@@ -31,6 +31,7 @@ import { Payloads } from './enrolment/payload.ts';
 import { ExecChanges } from './execs/changes.ts';
 import { Execs } from './execs/execs.ts';
 import { followReports } from './execs/reports.ts';
+import { Files } from './files/files.ts';
 import { proven } from './gateway/admission.ts';
 import { Gateway } from './gateway/gateway.ts';
 import { SqliteHistory } from './history/sqlite-history.ts';
@@ -202,6 +203,7 @@ export async function runController(
   const api = createApi(
     {
       execs,
+      files: new Files({ registry, links }),
       machines,
       prompts: new Prompts(clock),
       invitations,

@@ -8,6 +8,7 @@ import type { ExecStore } from '../store/store.ts';
 import { parseOrRefuse } from './parse.ts';
 import { receiveStart } from './receive-start.ts';
 import { serveReports } from './reports.ts';
+import { fileVerbs } from './serve-files.ts';
 
 export interface ServeOptions {
   readonly store: ExecStore;
@@ -49,6 +50,7 @@ function verbTable({
   clock = systemClock,
 }: ServeOptions): ReadonlyMap<string, Serve> {
   const table: { [Verb in AgentVerb]: Serve } = {
+    ...fileVerbs(store.environment.user.home),
     'agent.info': (channel) => reply<'agent.info'>(channel, info(store, version)),
     'agent.stop': async (channel) => {
       await reply<'agent.stop'>(channel, { running: store.runningIds() });

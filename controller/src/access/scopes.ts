@@ -2,19 +2,34 @@ import { namePattern } from '@codex-remote/protocol/schema';
 import { RemoteError } from '@codex-remote/protocol/wire';
 import type { Principal } from './principal.ts';
 
-/** What a token can be given. `exec:run` may name a machine, `sync:write` a project: `exec:run:gpu`. */
-export const scopes = ['machines:read', 'exec:run', 'exec:read', 'logs:read', 'sync:write', 'admin'] as const;
+/**
+ * What a token can be given. `exec:run`, `files:read` and `files:write` may name a machine, `sync:write` a project:
+ * `exec:run:gpu`.
+ */
+export const scopes = [
+  'machines:read',
+  'exec:run',
+  'exec:read',
+  'logs:read',
+  'files:read',
+  'files:write',
+  'sync:write',
+  'admin',
+] as const;
 export type Scope = (typeof scopes)[number];
 
 /**
  * What else comes with a scope. Who runs commands on a machine reads there what every command of that account reads: the
- * logs of all its execs are files of it. A log belongs to an exec, and is found by it.
+ * logs of all its execs are files of it. A log belongs to an exec, and is found by it. Files come with no other scope, though:
+ * where a policy limits what may be run, they would be a way around it.
  */
 const includes: Readonly<Record<Scope, readonly Scope[]>> = {
   'machines:read': [],
   'exec:run': ['logs:read', 'exec:read', 'machines:read'],
   'exec:read': [],
   'logs:read': ['exec:read'],
+  'files:read': ['machines:read'],
+  'files:write': ['files:read', 'machines:read'],
   'sync:write': [],
   admin: scopes,
 };
@@ -57,14 +72,17 @@ export class Reach {
   }
 }
 
+/** Scopes that can be given for one machine. */
+const ofMachine: ReadonlySet<Scope> = new Set(['exec:run', 'files:read', 'files:write']);
+
 /** Throws `usage` for a word that is no scope. */
 export function parseScope(text: string): Grant {
   const scope = scopes.find((known) => text === known || text.startsWith(`${known}:`));
   const target = scope !== undefined && text.length > scope.length ? text.slice(scope.length + 1) : undefined;
-  const mayName = scope === 'exec:run' || scope === 'sync:write';
+  const mayName = scope !== undefined && (ofMachine.has(scope) || scope === 'sync:write');
   if (scope === undefined || (target !== undefined && !(mayName && namePattern.test(target))))
     throw new RemoteError('usage', `${JSON.stringify(text.slice(0, 80))} is not a scope`, {
-      hint: `a scope is one of ${scopes.join(', ')}; exec:run:MACHINE and sync:write:PROJECT give it there alone`,
+      hint: `a scope is one of ${scopes.join(', ')}; exec:run:MACHINE, files:read:MACHINE, files:write:MACHINE and sync:write:PROJECT give it there alone`,
       sent: 'no',
     });
   return target === undefined ? { scope } : { scope, target };
@@ -110,7 +128,7 @@ export function holdsAllOf(principal: Principal, other: Principal): boolean {
 
 /** The caller is known, and this is not for it. */
 export function forbidden(principal: Principal, scope: Scope, machine?: string): RemoteError {
-  const wanted = scope === 'exec:run' && machine !== undefined ? `exec:run:${machine}` : scope;
+  const wanted = ofMachine.has(scope) && machine !== undefined ? `${scope}:${machine}` : scope;
   const who = principal.kind === 'token' ? `the token ${principal.id}` : 'the caller';
   return new RemoteError('forbidden', `forbidden: ${who} does not have the scope ${wanted}`, {
     sent: 'no',

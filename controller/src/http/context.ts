@@ -7,12 +7,14 @@ import type { Direct } from '../direct/direct.ts';
 import type { Downloads } from '../enrolment/downloads.ts';
 import type { Invitations } from '../enrolment/invitations.ts';
 import type { Execs } from '../execs/execs.ts';
+import type { Files } from '../files/files.ts';
 import type { Machines } from '../machines/machines.ts';
 import type { Prompts } from '../machines/prompts.ts';
 
 /** What the routes call. */
 export interface ApiContext {
   readonly execs: Execs;
+  readonly files: Files;
   readonly machines: Machines;
   readonly prompts: Prompts;
   readonly invitations: Invitations;

@@ -11,6 +11,7 @@ import {
   waitExecs,
   watchExec,
 } from './exec-routes.ts';
+import { listFiles, readFile, showFile } from './file-routes.ts';
 import { inviteByBundle, inviteMachine } from './invite-routes.ts';
 import {
   addMachine,
@@ -65,6 +66,9 @@ export const routes: readonly Route[] = [
   { method: 'POST', url: '/v1/machines/:name/invite-bundle', scope: 'admin', kind: 'records', handle: inviteByBundle },
   { method: 'POST', url: '/v1/prompts/:id', scope: 'local', kind: 'json', handle: answerPrompt },
   { method: 'POST', url: '/v1/machines/:name/down', scope: 'admin', kind: 'json', handle: machineDown },
+  { method: 'GET', url: '/v1/machines/:name/files/stat', scope: 'files:read', kind: 'json', handle: showFile },
+  { method: 'GET', url: '/v1/machines/:name/files/list', scope: 'files:read', kind: 'records', handle: listFiles },
+  { method: 'GET', url: '/v1/machines/:name/files/read', scope: 'files:read', kind: 'records', handle: readFile },
   { method: 'GET', url: '/v1/execs', scope: 'exec:read', kind: 'json', handle: listExecs },
   { method: 'POST', url: '/v1/execs', scope: 'exec:run', kind: 'json', handle: startExec, follow: runExec },
   { method: 'GET', url: '/v1/execs/:id', scope: 'exec:read', kind: 'json', handle: getExec },

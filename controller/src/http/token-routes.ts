@@ -14,7 +14,7 @@ export async function createToken(context: ApiContext, call: ApiCall): Promise<I
   const wanted = tokenCreate.parse(call.body);
   const machines = context.machines.names();
   const ofScopes = wanted.scopes.map(parseScope);
-  const named = ofScopes.flatMap(({ scope, target }) => (scope === 'exec:run' && target ? [target] : []));
+  const named = ofScopes.flatMap(({ scope, target }) => (scope !== 'sync:write' && target ? [target] : []));
   for (const name of [...(wanted.machines ?? []), ...named])
     if (!machines.includes(name)) throw unknownMachine(name, machines);
   const address = context.direct.address();

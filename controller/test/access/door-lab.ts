@@ -16,6 +16,7 @@ import { Tokens } from '../../src/access/tokens.ts';
 import type { Direct, PublicAddress } from '../../src/direct/direct.ts';
 import type { Downloads } from '../../src/enrolment/downloads.ts';
 import type { Invitations } from '../../src/enrolment/invitations.ts';
+import type { Files } from '../../src/files/files.ts';
 import { createApi } from '../../src/http/server.ts';
 import type { Machines } from '../../src/machines/machines.ts';
 import type { Prompts } from '../../src/machines/prompts.ts';
@@ -126,6 +127,7 @@ export class DoorLab {
     this.#api = createApi(
       {
         execs: world.execs,
+        files: filesStandIn(),
         machines: machinesStandIn(),
         prompts: { answer: () => undefined } as unknown as Prompts,
         invitations: invitationsStandIn(),
@@ -179,6 +181,12 @@ export class DoorLab {
       });
     }
   }
+}
+
+/** Answers everything about any file. */
+function filesStandIn(): Files {
+  const answer = (): Promise<object> => Promise.resolve({});
+  return { stat: answer, list: answer, read: answer } as unknown as Files;
 }
 
 function invitationsStandIn(): Invitations {

@@ -40,6 +40,9 @@ POST /v1/machines/:name/invite | + +  F F F F F  F F  F F F F F  U U U U U
 POST /v1/machines/:name/invite-bundle | + +  F F F F F  F F  F F F F F  U U U U U
 POST /v1/prompts/:id           | + F  F F F F F  F F  F F F F F  U U U U U
 POST /v1/machines/:name/down   | + +  F F F F F  F F  F F F F F  U U U U U
+GET /v1/machines/:name/files/stat | + +  F F F F F  F F  F F F F F  U U U U U
+GET /v1/machines/:name/files/list | + +  F F F F F  F F  F F F F F  U U U U U
+GET /v1/machines/:name/files/read | + +  F F F F F  F F  F F F F F  U U U U U
 GET /v1/execs                  | + +  F + + + +  F F  M M M M F  U U U U U
 POST /v1/execs                 | + +  F + + F F  F F  M M F F F  U U U U U
 GET /v1/execs/:id              | + +  F + + + +  F F  N N N N F  U U U U U
@@ -64,6 +67,9 @@ const requests: Readonly<Record<string, { query?: string; body?: unknown }>> = {
   'POST /v1/controller/certificate': { body: { overlap_ms: 1 } },
   'POST /v1/machines': { body: { name: 'new' } },
   'POST /v1/machines/:name/queues': { body: { concurrency: { gpu: 1 } } },
+  'GET /v1/machines/:name/files/stat': { query: 'path_b64=eA' },
+  'GET /v1/machines/:name/files/list': { query: 'path_b64=eA' },
+  'GET /v1/machines/:name/files/read': { query: 'path_b64=eA' },
   'POST /v1/prompts/:id': { body: { answer: 'x' } },
   'GET /v1/execs': { query: 'machine=box' },
   'POST /v1/execs': { query: 'machine=box&exec_id=e-box' },

@@ -29,6 +29,7 @@ export function execsWorld(names: readonly string[]) {
     execs,
     history,
     links,
+    registry,
     changes,
     /** Connects the machine; every channel is given to `serve`, an answer is sent back. Returns how to break it. */
     connect(name: string, serve: Serve, capabilities: readonly string[] = ['queues']): () => void {

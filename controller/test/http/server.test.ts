@@ -9,6 +9,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { arrivedLocally } from '../../src/access/principal.ts';
 import type { Tokens } from '../../src/access/tokens.ts';
 import type { Direct } from '../../src/direct/direct.ts';
+import { Files } from '../../src/files/files.ts';
 import { createApi } from '../../src/http/server.ts';
 import type { Machines } from '../../src/machines/machines.ts';
 import { Prompts } from '../../src/machines/prompts.ts';
@@ -27,6 +28,7 @@ beforeEach(async () => {
   world = execsWorld(['box']);
   const context = {
     execs: world.execs,
+    files: new Files(world),
     machines: {} as Machines,
     prompts: new Prompts(systemClock),
     audit: new NotedAudit(),

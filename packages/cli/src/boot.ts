@@ -35,7 +35,7 @@ main(exports, require, module, filename, __dirname);
 
 function cacheFile(): string | undefined {
   const folder = codeCacheFolder(process.env);
-  const verb = /^(?:exec [a-z]{1,10}|machine (?:check|list|show))$/.exec(
+  const verb = /^(?:(?:exec|file) [a-z]{1,10}|machine (?:check|list|show))$/.exec(
     process.argv.slice(2, 4).join(' '),
   )?.[0];
   if (folder === undefined || verb === undefined) return undefined;

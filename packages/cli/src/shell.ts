@@ -64,7 +64,7 @@ export class Shell {
     if (mode === 'raw') return;
     if (mode !== 'human') return value === undefined ? undefined : this.output.line(value);
     const text = human();
-    const streams = value !== undefined && 'type' in value;
+    const streams = value !== undefined && 'type' in value && lastRecords.has(value.type);
     // The end of a stream is a remark of ours, not the remote's output.
     if (text !== '' && streams && terminal) this.output.note(text);
     else if (text !== '' && !streams) await this.output.text(`${text}\n`);
@@ -88,6 +88,9 @@ export class Shell {
     return exitOfFailure(String(failure.error.code), command);
   }
 }
+
+/** What a stream ends with; a file's `type` is another thing. */
+const lastRecords: ReadonlySet<unknown> = new Set(['end', 'finished', 'detached']);
 
 function statusOf(error: unknown): number {
   return error instanceof ReaderGone ? exitCodes.readerGone : exitCodes.failed;

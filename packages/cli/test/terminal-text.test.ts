@@ -110,6 +110,20 @@ const status = {
   machines_connected: 1,
 };
 
+const file = {
+  path: 'p',
+  type: 'symlink',
+  size: 5,
+  mode: 420,
+  mtime: 't',
+  target: 't',
+  uid: 0,
+  gid: 0,
+  version: 'v',
+  sha256: 's',
+};
+const entry = { name: 'n', type: 'symlink', size: 5, mode: 420, mtime: 't', target: 't' };
+
 const data = (stream: number): ExecRecord => ({ kind: 'data', stream, offset: 0, bytes: hostileBytes });
 const output = [data(streamId.stdout), data(streamId.stderr)];
 const event = (value: object): ExecRecord => ({ kind: 'event', value: poisoned(value) });
@@ -168,6 +182,20 @@ const walk: Readonly<Record<string, readonly [line: string, answer: object | rea
     ['exec cancel x y --yes', { view: lost, already_finished: false, leftover_pids: [] }],
   ],
   'exec list': [['exec list', { execs: [finished, lost, queued, running], total: 4, more: true }]],
+  'file stat': [['file stat -m box x', file]],
+  'file list': [
+    [
+      'file list -m box x',
+      [
+        event({ entries: [entry, { ...entry, name: undefined, name_b64: '/w==' }] }),
+        event({ end: { path: 'p', total: 3, more: true, next_cursor: 'c' } }),
+      ],
+    ],
+  ],
+  'file read': [
+    ['file read -m box x', [event({ file }), data(streamId.content), event({ end: { complete: false } })]],
+    ['file read -m box x', [event({ file }), event({ error })]],
+  ],
   'controller start': [['controller start', status]],
   'controller stop': [],
   'controller status': [['controller status', status]],

@@ -8,6 +8,7 @@ export * from './build.ts';
 export * from './client.ts';
 export * from './connection.ts';
 export * from './endpoint.ts';
+export * from './file-client.ts';
 export * from './follow.ts';
 export * from './http.ts';
 export * from './json-lines.ts';

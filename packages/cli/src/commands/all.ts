@@ -14,6 +14,9 @@ import { execRun } from './exec/run.ts';
 import { execStart } from './exec/start.ts';
 import { execWait } from './exec/wait.ts';
 import { execWatch } from './exec/watch.ts';
+import { fileList } from './file/list.ts';
+import { fileRead } from './file/read.ts';
+import { fileStat } from './file/stat.ts';
 import { machineAdd } from './machine/add.ts';
 import { machineCheck } from './machine/check.ts';
 import { machineDown } from './machine/down.ts';
@@ -47,6 +50,9 @@ export const commands: readonly Command[] = [
   execWait,
   execCancel,
   execList,
+  fileRead,
+  fileList,
+  fileStat,
   tokenCreate,
   tokenList,
   tokenRevoke,
@@ -63,11 +69,16 @@ export const table = new Table(commands);
 
 /** What runs without oclif: what is called often, or waits for nobody. */
 export const isHot = ({ name }: Command): boolean =>
-  name.startsWith('exec ') || name === 'machine check' || name === 'machine list' || name === 'machine show';
+  name.startsWith('exec ') ||
+  name.startsWith('file ') ||
+  name === 'machine check' ||
+  name === 'machine list' ||
+  name === 'machine show';
 
 export const nouns: Readonly<Record<string, string>> = {
   machine: 'Machines: register, check, bring up and down',
   exec: 'Execs: run commands on machines and follow them',
+  file: 'Files of machines: exact bytes both ways',
   token: 'Tokens: let a CLI elsewhere use this controller',
   controller: 'The daemon on this side',
 };

@@ -71,6 +71,12 @@ export const text: ReadValue<string> = (value, { flag }) => {
   return value;
 };
 
+/** Bytes in base64, of either alphabet. */
+export const base64: ReadValue<Uint8Array> = (value, { flag }) => {
+  if (!/^[A-Za-z0-9+/_-]+={0,2}$/.test(value)) throw bad(flag, value, 'base64');
+  return Buffer.from(value, 'base64');
+};
+
 export const nonEmpty: ReadValue<string> = (value, context) => {
   if (value === '') throw bad(context.flag, value, 'something');
   return text(value, context);

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { execReport, execState, logSelection, signalName } from './exec.ts';
+import { fileInfo, fileVersion, listCursor, maxListEntries, remotePath } from './files.ts';
 import { execId, machineName, queueName } from './names.ts';
 
 /** How many execs of a queue that nobody has set run at once. */
@@ -89,6 +90,34 @@ export const agentVerbs = {
     shape: 'call',
     params: z.strictObject({ concurrency: queueSettings }),
     reply: z.object({ queues: z.array(queueView) }),
+  },
+  /** The name itself: a symbolic link is not followed. `sha256`: of a regular file, its content is read for it. */
+  'file.stat': {
+    shape: 'call',
+    params: z.strictObject({ path: remotePath, sha256: z.boolean() }),
+    reply: fileInfo,
+  },
+  /** Event records: pages of entries in the order of their bytes, those behind `cursor`, then the end. */
+  'file.list': {
+    shape: 'records',
+    params: z.strictObject({
+      path: remotePath,
+      limit: z.number().int().min(1).max(maxListEntries),
+      cursor: listCursor.optional(),
+    }),
+    reply: z.never(),
+  },
+  /** An event record of the file, data records of stream `content` from `from` on, an event record of the end. */
+  'file.read': {
+    shape: 'records',
+    params: z.strictObject({
+      path: remotePath,
+      from: z.number().int().nonnegative(),
+      max_bytes: z.number().int().nonnegative().optional(),
+      /** `file_changed` when it is not this one any more. */
+      version: fileVersion.optional(),
+    }),
+    reply: z.never(),
   },
   /**
    * What the agent is to know its controller by on the endpoints of kind `wss` that it has, in place of what it knew: PEM,

@@ -31,6 +31,9 @@ import { agentService } from './service.ts';
  *   GET    /v1/execs/:id/watch?machine=&stdout=N&stderr=N   records: event {started: StartReply} first, data/time/gap, last event {finished: ExecView with tails} or {error}
  *   GET    /v1/execs-wait?machine=&id=&id=&mode=all|any&max_wait_ms=   {execs: ExecView[], done: boolean}; tails as in /v1/execs/:id
  *   POST   /v1/execs/:id/cancel?machine=&connect_wait_ms=   {signal, grace_ms} -> CancelReply
+ *   GET    /v1/machines/:name/files/stat?path_b64=&sha256=0|1&connect_wait_ms=   FileInfo
+ *   GET    /v1/machines/:name/files/list?path_b64=&limit=&cursor=&connect_wait_ms=   records: event {entries: FileEntry[]} each, last event {end: {path, total, more, next_cursor}}
+ *   GET    /v1/machines/:name/files/read?path_b64=&from=&max_bytes=&version=&connect_wait_ms=   records: event {file: FileInfo} first, data, last event {end: {next, complete}}
  *   GET    /v1/tokens                          {tokens: TokenView[]}
  *   POST   /v1/tokens                          TokenCreate -> IssuedToken
  *   DELETE /v1/tokens/:id                      -> TokenView, revoked
@@ -38,6 +41,7 @@ import { agentService } from './service.ts';
  * `needs` names the capabilities without which a request cannot be meant, with commas between them.
  * Over TLS a request brings `authorization: Bearer <token>`; what its scopes do not give is `forbidden`, and what they do not
  * let it see is not there. A request with an `Origin` is refused on every way.
+ * `path_b64` is a path there in base64url: names are bytes. Text that is not UTF-8 is in the field of an answer whose name has `_b64`.
  * `:id` may be a unique prefix. A caller that goes away ends its own request only, never an exec.
  */
 export const recordsContentType = 'application/vnd.codex-remote.records';

@@ -48,8 +48,9 @@ const capabilities = z.array(z.string().regex(/^[a-z0-9._-]{1,32}$/)).max(32);
  *   queues      `queue`, `after` and `after_any` of an ExecSpec; `queues.get`, `queues.set`
  *   log_limit   `log_limit_bytes` and `log_limit_action` of an ExecSpec
  *   trust       `trust.set`
+ *   files       `file.stat`, `file.list`, `file.read`
  */
-export const ownCapabilities = ['queues', 'log_limit', 'trust'] as const;
+export const ownCapabilities = ['queues', 'log_limit', 'trust', 'files'] as const;
 export type Capability = (typeof ownCapabilities)[number];
 
 export const transportKind = z.enum(['unix', 'wss', 'ws']);

@@ -5,6 +5,7 @@
 export * from './agent-api.ts';
 export * from './controller-api.ts';
 export * from './exec.ts';
+export * from './files.ts';
 export * from './hello.ts';
 export * from './names.ts';
 export * from './service.ts';

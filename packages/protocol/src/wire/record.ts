@@ -18,8 +18,8 @@ export const maxRecordPayloadBytes = 64 * 1024 - 8 - recordHeaderBytes;
 
 export const recordKind = { data: 1, time: 2, gap: 3, event: 4 } as const;
 
-/** Streams of an exec. Positions in the file system and on the wire never change. */
-export const streamId = { stdin: 0, stdout: 1, stderr: 2, script: 3, spec: 4 } as const;
+/** Streams of an exec, and the content of a file. Positions in the file system and on the wire never change. */
+export const streamId = { stdin: 0, stdout: 1, stderr: 2, script: 3, spec: 4, content: 5 } as const;
 export type StreamName = keyof typeof streamId;
 
 export type ExecRecord =

@@ -14,7 +14,7 @@ export const tokenCreate = command({
   summary: 'Make a token by which a CLI elsewhere uses this controller.',
   description: [
     'Its secret is shown this once: as one line of JSON that, in a file of mode 0600, is all that the other side needs; CODEX_REMOTE_TOKEN_FILE names it there.',
-    'Scopes: machines:read, exec:read (states), logs:read (output too), exec:run[:MACHINE] (all three there too), sync:write[:PROJECT], admin (everything but the host itself).',
+    'Scopes: machines:read, exec:read (states), logs:read (output too), exec:run[:MACHINE] (all three there too), files:read[:MACHINE], files:write[:MACHINE] (reading too), sync:write[:PROJECT], admin (everything but the host itself).',
   ].join('\n'),
   flags: {
     scope: many(read.nonEmpty, 'SCOPE', 'what it may do; repeatable'),

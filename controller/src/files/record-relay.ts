@@ -1,0 +1,107 @@
+import { RecordParser, RemoteError, recordHeaderBytes } from '@codex-remote/protocol/wire';
+import { checkCapabilities } from '../execs/agent-call.ts';
+import type { MachineLink } from '../links/link.ts';
+
+/** What a machine sends about a file or folder, and where it goes on when the connection breaks. */
+export interface FileStream<End> {
+  readonly verb: 'file.list' | 'file.read';
+  /** The request that begins, or goes on, where the last whole record ended. */
+  params(): unknown;
+  /** A data record of so many bytes. Throws `protocol_error` when it does not follow what came before. */
+  data(stream: number, offset: number, bytes: number): void;
+  /** An event record: what is passed on of it, or the end. Throws `protocol_error`. */
+  event(value: unknown): { readonly pass?: object; readonly end?: End };
+}
+
+export interface RelayOptions {
+  readonly link: MachineLink;
+  /** How long the first connection is waited for. */
+  readonly firstWaitMs: number;
+  readonly signal: AbortSignal;
+  readonly to: {
+    /** Whole data records; resolves when there is room for more. */
+    write(records: Uint8Array): Promise<void>;
+    event(value: object): Promise<void>;
+  };
+}
+
+/** How long a lost connection is waited for before the reader is told. */
+const resumeWaitMs = 30_000;
+
+/**
+ * Carries the records of a file from its machine to a reader; nothing but what is on its way is held here. A connection that
+ * breaks is resumed on the next one where it stopped. What a machine says is untrusted: records that are none, or that do not
+ * follow each other, end its session. Throws `protocol_error` for those, `machine_offline` where it did not come back in
+ * time, `agent_outdated`, and what the machine answered.
+ */
+export async function relayFile<End>(stream: FileStream<End>, options: RelayOptions): Promise<End> {
+  const { link, signal, to } = options;
+  let waitMs = options.firstWaitMs;
+  for (;;) {
+    const session = await link.session(waitMs, signal);
+    // It may have ended while we were told of it; its link then waits for the next one.
+    if (session.ended) {
+      waitMs = link.patience(resumeWaitMs);
+      continue;
+    }
+    checkCapabilities(link, ['files']);
+    const channel = session.open(stream.verb, stream.params());
+    channel.end();
+    const withdraw = (): void => channel.reset(new RemoteError('cancelled', 'the reader went away'));
+    signal.addEventListener('abort', withdraw);
+    const pieces = new Pieces();
+    let broken = false;
+    try {
+      for (;;) {
+        const item = await channel.receive();
+        if (!item) throw new RemoteError('stream_cut', `${stream.verb} ended without its last record`);
+        if (item.kind !== 'data') throw new RemoteError('protocol_error', `${stream.verb} carries data only`);
+        broken = true;
+        const parts = pieces.take(item.bytes, stream);
+        broken = false;
+        for (const part of parts) {
+          if (part instanceof Uint8Array) await to.write(part);
+          else if (part.end !== undefined) return part.end;
+          else if (part.pass) await to.event(part.pass);
+        }
+      }
+    } catch (error) {
+      const failure = RemoteError.from(error);
+      channel.reset(failure);
+      if (broken) session.end(failure);
+      if (broken || signal.aborted || !session.ended) throw failure;
+      waitMs = link.patience(resumeWaitMs);
+    } finally {
+      signal.removeEventListener('abort', withdraw);
+    }
+  }
+}
+
+/** One connection's bytes as whole records. */
+class Pieces {
+  #rest: Uint8Array = new Uint8Array(0);
+
+  /** Runs of data records as they came, and what is made of events, in order. A part of a record stays here. */
+  take<End>(chunk: Uint8Array, stream: FileStream<End>): (Uint8Array | { pass?: object; end?: End })[] {
+    const bytes = this.#rest.byteLength === 0 ? chunk : Buffer.concat([this.#rest, chunk]);
+    const parts: (Uint8Array | { pass?: object; end?: End })[] = [];
+    let [begin, at] = [0, 0];
+    const flush = (): void => {
+      if (at > begin) parts.push(bytes.subarray(begin, at));
+    };
+    for (const record of new RecordParser().push(bytes)) {
+      if (record.kind === 'data') {
+        stream.data(record.stream, record.offset, record.bytes.byteLength);
+        at += recordHeaderBytes + record.bytes.byteLength;
+      } else if (record.kind === 'event') {
+        flush();
+        parts.push(stream.event(record.value));
+        at += recordHeaderBytes + new DataView(bytes.buffer, bytes.byteOffset + at).getUint32(4);
+        begin = at;
+      } else throw new RemoteError('protocol_error', `${stream.verb} has no ${record.kind} records`);
+    }
+    flush();
+    this.#rest = bytes.subarray(at);
+    return parts;
+  }
+}

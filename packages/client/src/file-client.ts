@@ -1,0 +1,197 @@
+import type { FileEntry, FileInfo } from '@codex-remote/protocol/schema';
+import { type Clock, type ExecRecord, RemoteError, streamId } from '@codex-remote/protocol/wire';
+import type { Connection } from './connection.ts';
+import { readRecords } from './records.ts';
+import { Resume } from './resume.ts';
+import { arrayOf, booleanOf, numberOf, objectOf, stringOf, wrong } from './shape.ts';
+import { eventField } from './views.ts';
+
+/** A path of a machine, as its bytes. */
+export interface FileAddress {
+  readonly machine: string;
+  readonly path: Uint8Array;
+  /** How long to wait for a known machine that is just reconnecting. */
+  readonly connectWaitMs: number;
+}
+
+export interface FileReadOrder extends FileAddress {
+  readonly from: number;
+  readonly maxBytes?: number | undefined;
+  /** It must still be this one. */
+  readonly version?: string | undefined;
+}
+
+export interface FolderPage {
+  readonly path?: string;
+  readonly path_b64?: string;
+  readonly entries: FileEntry[];
+  readonly total: number;
+  readonly more: boolean;
+  readonly next_cursor?: string;
+}
+
+/** What a read gives, in order: the file, its bytes, their end. */
+export type FilePart =
+  | { readonly kind: 'file'; readonly file: FileInfo }
+  | { readonly kind: 'data'; readonly bytes: Uint8Array }
+  | { readonly kind: 'end'; readonly next: number; readonly complete: boolean };
+
+type Options = { readonly signal?: AbortSignal | undefined };
+
+/** Files of machines, through the controller's API. What only looks is asked again where the controller goes away meanwhile. */
+export class FileClient {
+  readonly #connection: Connection;
+  readonly #clock: Clock;
+
+  constructor(connection: Connection, clock: Clock) {
+    this.#connection = connection;
+    this.#clock = clock;
+  }
+
+  stat(address: FileAddress, sha256: boolean, options: Options = {}): Promise<FileInfo> {
+    const path = pathOf(address, 'stat', { sha256: sha256 ? '1' : '0' });
+    return this.#again(options, async () =>
+      readInfo(await this.#connection.json({ method: 'GET', path, ...options })),
+    );
+  }
+
+  list(
+    address: FileAddress,
+    page: { readonly limit: number; readonly cursor?: string | undefined },
+    options: Options = {},
+  ): Promise<FolderPage> {
+    const path = pathOf(address, 'list', { limit: page.limit, cursor: page.cursor });
+    return this.#again(options, async () => {
+      const entries: FileEntry[] = [];
+      for await (const record of this.#records(path, options)) {
+        const { value } = eventOf(record);
+        const end = eventField(value, 'end');
+        if (end === undefined) {
+          for (const entry of arrayOf(eventField(value, 'entries'), 'entries'))
+            entries.push(readEntry(entry));
+          continue;
+        }
+        return {
+          ...textOf(end, 'path'),
+          entries,
+          total: numberOf(eventField(end, 'total'), 'total'),
+          more: booleanOf(eventField(end, 'more'), 'more'),
+          ...cursorOf(eventField(end, 'next_cursor')),
+        };
+      }
+      throw new RemoteError('stream_cut', 'the list ended without its last record');
+    });
+  }
+
+  /** Goes on by position where the controller went away, in the same content: throws `file_changed` where it is another. */
+  async *read(order: FileReadOrder, options: Options = {}): AsyncGenerator<FilePart, void, void> {
+    const resume = new Resume(this.#clock, options.signal);
+    const { from, maxBytes } = order;
+    let version = order.version;
+    let [next, begun] = [from, false];
+    for (;;) {
+      const max_bytes = maxBytes === undefined ? undefined : maxBytes - (next - from);
+      const path = pathOf(order, 'read', { from: next, max_bytes, version });
+      try {
+        for await (const record of this.#records(path, options)) {
+          if (record.kind === 'data') {
+            if (record.stream !== streamId.content || record.offset !== next || !begun)
+              throw wrong('the content of the file', 'in order');
+            next += record.bytes.byteLength;
+            resume.received();
+            yield { kind: 'data', bytes: record.bytes };
+            continue;
+          }
+          const { value } = eventOf(record);
+          const end = eventField(value, 'end');
+          if (end !== undefined) {
+            yield { kind: 'end', next, complete: booleanOf(eventField(end, 'complete'), 'complete') };
+            return;
+          }
+          const file = readInfo(eventField(value, 'file'));
+          version = file.version ?? version;
+          if (!begun) yield { kind: 'file', file };
+          begun = true;
+        }
+        throw new RemoteError('stream_cut', 'the file ended without its last record');
+      } catch (error) {
+        await resume.after(error);
+      }
+    }
+  }
+
+  async *#records(path: string, options: Options): AsyncGenerator<ExecRecord, void, void> {
+    const response = await this.#connection.open({ method: 'GET', path, ...options });
+    for await (const record of readRecords(response.body)) {
+      const failure = record.kind === 'event' ? eventField(record.value, 'error') : undefined;
+      if (failure !== undefined) throw RemoteError.fromWire(failure);
+      yield record;
+    }
+  }
+
+  /** For what changes nothing and is answered in one piece. */
+  async #again<T>({ signal }: Options, ask: () => Promise<T>): Promise<T> {
+    const resume = new Resume(this.#clock, signal);
+    for (;;) {
+      try {
+        return await ask();
+      } catch (error) {
+        await resume.after(error);
+      }
+    }
+  }
+}
+
+function pathOf(
+  { machine, path, connectWaitMs }: FileAddress,
+  verb: string,
+  fields: Readonly<Record<string, string | number | undefined>>,
+): string {
+  const query = Object.entries({
+    path_b64: Buffer.from(path).toString('base64url'),
+    connect_wait_ms: connectWaitMs,
+    ...fields,
+  }).flatMap(([name, value]) => (value === undefined ? [] : [`${name}=${encodeURIComponent(value)}`]));
+  return `/v1/machines/${encodeURIComponent(machine)}/files/${verb}?${query.join('&')}`;
+}
+
+function eventOf(record: ExecRecord): { value: unknown } {
+  if (record.kind !== 'event') throw wrong('a record', 'an event');
+  return record;
+}
+
+export function readInfo(value: unknown): FileInfo {
+  const info = objectOf(value, 'file');
+  checkAttributes(info);
+  numberOf(info.uid, 'uid');
+  numberOf(info.gid, 'gid');
+  textOf(info, 'path');
+  const { version, ...rest } = value as FileInfo;
+  // It becomes part of a command line.
+  return version !== undefined && /^[0-9a-f-]+$/.test(version) ? { ...rest, version } : rest;
+}
+
+function readEntry(value: unknown): FileEntry {
+  const entry = objectOf(value, 'entry');
+  checkAttributes(entry);
+  textOf(entry, 'name');
+  return value as FileEntry;
+}
+
+function checkAttributes(value: Record<string, unknown>): void {
+  stringOf(value.type, 'type');
+  numberOf(value.size, 'size');
+  numberOf(value.mode, 'mode');
+  stringOf(value.mtime, 'mtime');
+}
+
+/** `name`, or `name_b64` where it is no UTF-8: one of them must be there. */
+function textOf<K extends string>(source: unknown, name: K): { [F in K | `${K}_b64`]?: string } {
+  const field = eventField(source, name) === undefined ? `${name}_b64` : name;
+  return { [field]: stringOf(eventField(source, field), name) } as { [F in K | `${K}_b64`]?: string };
+}
+
+/** It becomes part of a command line. */
+function cursorOf(value: unknown): { next_cursor?: string } {
+  return typeof value === 'string' && /^[A-Za-z0-9_-]+$/.test(value) ? { next_cursor: value } : {};
+}
