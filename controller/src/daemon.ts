@@ -32,7 +32,6 @@ import { ExecChanges } from './execs/changes.ts';
 import { Execs } from './execs/execs.ts';
 import { followReports } from './execs/reports.ts';
 import { Files } from './files/files.ts';
-import { proven } from './gateway/admission.ts';
 import { Gateway } from './gateway/gateway.ts';
 import { SqliteHistory } from './history/sqlite-history.ts';
 import { createApi } from './http/server.ts';
@@ -218,11 +217,7 @@ export async function runController(
     controllerBuild,
     log,
     {
-      authenticate: (token, socket) => {
-        const principal = tokens.authenticate(token, socket);
-        proven(socket);
-        return principal;
-      },
+      authenticate: (token, socket) => tokens.authenticate(token, socket),
       hosts: () => direct.hosts(),
     },
   );

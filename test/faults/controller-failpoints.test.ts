@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import type { Failpoint } from '@codex-remote/platform';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -76,5 +77,47 @@ describe('killed while the registry is written', () => {
     const left = await readdir(lab.file('config'));
     expect(left.filter((file) => file.startsWith('.tmp-'))).toEqual([]);
     await lab.cli.json(['machine', 'show', 'local']);
+  });
+});
+
+describe('killed while tokens are written', () => {
+  const list = async () => (await lab.cli.json(['token', 'list'])).tokens as Record<string, unknown>[];
+  beforeAll(async () => {
+    const url = 'https://controller.example';
+    await lab.cli.json(['controller', 'start', '--listen', '127.0.0.1:0', '--public-url', url]);
+  });
+  afterAll(() => lab.cli.json(['controller', 'start', '--no-listen']));
+
+  test.each<[Failpoint, boolean]>([
+    ['controller.tokens.before', false],
+    ['controller.tokens.after', true],
+  ])(
+    'at %s a token that was not answered gives nobody its secret, and all others are whole [row 38]',
+    async (point, kept) => {
+      await lab.restartController();
+      const before = await list();
+      const pid = await lab.restartController(point);
+      const file = lab.file(`${point}.token`);
+      const create = lab.cli.run(['token', 'create', '--scope', 'admin', '--label', point, '--output', file]);
+      await lab.controllerDied(point, pid);
+      expect((await create).status).toBe(1);
+      expect(existsSync(file)).toBe(false);
+      const labels = (await list()).map(({ label }) => label);
+      expect(labels).toEqual([...before.map(({ label }) => label), ...(kept ? [point] : [])]);
+    },
+  );
+
+  test.each<[Failpoint, string]>([
+    ['controller.tokens.before', 'active'],
+    ['controller.tokens.after', 'revoked'],
+  ])('at %s a revocation that was not answered is one that may be repeated', async (point, status) => {
+    await lab.restartController();
+    const { id } = await lab.cli.json(['token', 'create', '--scope', 'admin', '--label', 'to go']);
+    const pid = await lab.restartController(point);
+    const revoke = lab.cli.run(['token', 'revoke', String(id)]);
+    await lab.controllerDied(point, pid);
+    await revoke;
+    expect((await list()).find((one) => one.id === id)?.status).toBe(status);
+    expect(await lab.cli.json(['token', 'revoke', String(id)])).toMatchObject({ status: 'revoked' });
   });
 });

@@ -18,7 +18,9 @@ test('every failpoint is met by programs that do their work', { timeout: 240_000
     await mkdir(lab.file('config'), { mode: 0o700 });
     await writeFile(lab.file('config/audit.json'), JSON.stringify({ segment_bytes: 256, keep_bytes: 256 }));
     for (let i = 0; i < 3; i++) await lab.restartController();
-    await cli.json(['controller', 'start', '--listen', '127.0.0.1:0']);
+    const url = 'https://controller.example';
+    await cli.json(['controller', 'start', '--listen', '127.0.0.1:0', '--public-url', url]);
+    await cli.json(['token', 'create', '--scope', 'machines:read']);
     await cli.json(['machine', 'up', 'local']);
 
     await lab.start('ends', 'exit 7');
