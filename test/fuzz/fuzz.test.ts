@@ -8,8 +8,11 @@ const seed = randomInt(2 ** 31);
 const runs = 30_000;
 const weights = targets.reduce((sum, { weight }) => sum + weight, 0);
 
-test.each(targets)('$name: a value or a typed error, in bounded time and memory [row 74]', async (target) => {
-  const ran = await runTarget(target, Math.ceil((runs * target.weight) / weights), seed);
-  // What the code itself writes is read: the seeds have not gone stale.
-  expect(ran.values).toBeGreaterThanOrEqual(target.seeds().length);
-});
+test.each(targets)(
+  '$name: a value or a typed error, in bounded time and memory [row 73] [row 74]',
+  async (target) => {
+    const ran = await runTarget(target, Math.ceil((runs * target.weight) / weights), seed);
+    // What the code itself writes is read: the seeds have not gone stale.
+    expect(ran.values).toBeGreaterThanOrEqual(target.seeds().length);
+  },
+);

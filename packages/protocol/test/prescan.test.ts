@@ -136,6 +136,35 @@ describe('pre-scan', () => {
     );
   });
 
+  const packr = new Packr({
+    moreTypes: true,
+    structuredClone: true,
+    useRecords: true,
+    mapsAsObjects: false,
+    int64AsType: 'number',
+    copyBuffers: false,
+    variableMapSize: true,
+  });
+  const cyclic: unknown[] = [];
+  cyclic.push(cyclic);
+  test.each<[string, unknown]>([
+    ['a record', { a: 1, b: 2 }],
+    ['a Set', new Set([1])],
+    ['a RegExp', /x/g],
+    ['an Error', new Error('x')],
+    ['a Date', new Date(0)],
+    ['a BigInt of 200 digits', 10n ** 200n],
+    ['a typed array', new Float64Array(3)],
+    ['a pointer to itself', cyclic],
+    ['a Map', new Map([['a', new Map()]])],
+    ['undefined', [undefined]],
+  ])('%s, as msgpackr writes it with everything on, is no message [row 72]', (what, value) => {
+    const bytes = new Uint8Array(packr.pack(value));
+    // A Map is a plain map of msgpack, and read as an object.
+    if (what === 'a Map') expect(decodeMessage(bytes)).toEqual({ a: {} });
+    else expect(() => decodeMessage(bytes)).toThrow(expect.objectContaining({ code: 'protocol_error' }));
+  });
+
   test('the largest and smallest exact integers pass', () => {
     expect(decodeMessage(Uint8Array.of(0xcf, 0, 0x1f, 255, 255, 255, 255, 255, 255))).toBe(
       Number.MAX_SAFE_INTEGER,
