@@ -31,6 +31,7 @@ import { Payloads } from './enrolment/payload.ts';
 import { ExecChanges } from './execs/changes.ts';
 import { Execs } from './execs/execs.ts';
 import { followReports } from './execs/reports.ts';
+import { Starts } from './execs/starts.ts';
 import { Files } from './files/files.ts';
 import { Gateway } from './gateway/gateway.ts';
 import { SqliteHistory } from './history/sqlite-history.ts';
@@ -203,6 +204,7 @@ export async function runController(
     {
       execs,
       files: new Files({ registry, links }),
+      starts: new Starts(execs, audit),
       machines,
       prompts: new Prompts(clock),
       invitations,

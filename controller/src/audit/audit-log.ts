@@ -1,8 +1,9 @@
 import { closeSync, constants, fstatSync, fsyncSync, ftruncateSync, openSync, writeSync } from 'node:fs';
 import { failpoint, makePrivateDir, syncDirSync } from '@codex-remote/platform';
+import type { AuditList, AuditVerdict } from '@codex-remote/protocol/schema';
 import { type Clock, RemoteError, type Timer } from '@codex-remote/protocol/wire';
 import { GroupSync } from '../group-sync.ts';
-import { type AuditLine, genesis, type Head, nextLine } from './chain.ts';
+import { genesis, type Head, nextLine } from './chain.ts';
 import type { AuditEntry } from './entry.ts';
 import type { HeadStore } from './head-store.ts';
 import { type AuditFilter, listAudit } from './list.ts';
@@ -10,7 +11,7 @@ import { recoverEnd } from './recover.ts';
 import { checkpointOf, dueRemoval, removeSegments } from './retention.ts';
 import { listSegments, type Segment, segmentOf } from './segments.ts';
 import { type AuditSettings, defaultAuditSettings } from './settings.ts';
-import { type Verdict, verifyAudit } from './verify.ts';
+import { verifyAudit } from './verify.ts';
 
 /** What the rest of the controller sees of the audit log. */
 export interface Audit {
@@ -25,9 +26,9 @@ export interface Audit {
    */
   write(entry: AuditEntry): { readonly durable: Promise<void> };
   /** The newest first. */
-  list(filter: AuditFilter): Promise<{ entries: AuditLine[]; more: boolean }>;
+  list(filter: AuditFilter): Promise<AuditList>;
   /** Every link recomputed, and the end compared with what is known of it. */
-  verify(): Promise<Verdict>;
+  verify(): Promise<AuditVerdict>;
 }
 
 export interface AuditLogOptions {
@@ -92,11 +93,11 @@ export class AuditLog implements Audit {
     told(dir, () => this.#expire());
   }
 
-  list(filter: AuditFilter): Promise<{ entries: AuditLine[]; more: boolean }> {
+  list(filter: AuditFilter): Promise<AuditList> {
     return listAudit(this.#options.dir, filter);
   }
 
-  verify(): Promise<Verdict> {
+  verify(): Promise<AuditVerdict> {
     const { dir, heads } = this.#options;
     return verifyAudit(dir, { head: this.#head, saved: heads.load() });
   }

@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
-import { type AuditLine, parseLine } from './chain.ts';
+import type { AuditLine, AuditList } from '@codex-remote/protocol/schema';
+import { parseLine } from './chain.ts';
 import { listSegments, splitLines } from './segments.ts';
 
 export interface AuditFilter {
@@ -13,10 +14,7 @@ export interface AuditFilter {
 }
 
 /** The newest lines that the filter lets through, newest first. Lines that are none are left to the verifier. */
-export async function listAudit(
-  dir: string,
-  filter: AuditFilter,
-): Promise<{ entries: AuditLine[]; more: boolean }> {
+export async function listAudit(dir: string, filter: AuditFilter): Promise<AuditList> {
   const entries: AuditLine[] = [];
   for (const { path } of listSegments(dir).reverse()) {
     const { lines } = splitLines(await readFile(path));

@@ -1,6 +1,7 @@
 import { closeSync, openSync, readSync, rmSync, statSync } from 'node:fs';
 import { failpoint, syncDirSync } from '@codex-remote/platform';
-import { type AuditLine, type Head, parseLine } from './chain.ts';
+import type { AuditLine } from '@codex-remote/protocol/schema';
+import { type Head, parseLine } from './chain.ts';
 import type { AuditEntry } from './entry.ts';
 import { listSegments, type Segment, splitLines } from './segments.ts';
 import type { AuditSettings } from './settings.ts';

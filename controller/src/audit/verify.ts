@@ -1,38 +1,12 @@
 import { readFile } from 'node:fs/promises';
 import { setImmediate as breathe } from 'node:timers/promises';
-import { type AuditLine, genesis, type Head, hashOf, parseLine } from './chain.ts';
+import type { AuditLine, AuditVerdict } from '@codex-remote/protocol/schema';
+import { genesis, type Head, hashOf, parseLine } from './chain.ts';
 import { retentionVerb } from './retention.ts';
 import { listSegments, type Segment, splitLines } from './segments.ts';
 
 /** What is wrong, and with which line: the first that is. */
-export interface Fault {
-  readonly file: string;
-  /** From 1 on; 0: the file as a whole. */
-  readonly line: number;
-  readonly problem:
-    | 'foreign_line'
-    | 'bad_link'
-    | 'gap'
-    | 'reordered'
-    | 'torn_line'
-    | 'missing_file'
-    | 'beginning_gone'
-    | 'end_gone'
-    | 'end_changed'
-    | 'damage_recorded';
-  readonly detail: string;
-}
-
-export type Verdict =
-  | {
-      readonly ok: true;
-      readonly count: number;
-      readonly head: Head;
-      readonly files: number;
-      /** Lines before this one were let go by retention. */
-      readonly first_seq: number;
-    }
-  | ({ readonly ok: false; readonly count: number } & Fault);
+type Fault = Omit<Extract<AuditVerdict, { ok: false }>, 'ok' | 'count'>;
 
 /** What the log is compared with: where its writer stands, and the place that is kept elsewhere. */
 export interface Known {
@@ -44,7 +18,7 @@ export interface Known {
 const linesAtOnce = 512;
 
 /** Reads the whole log and recomputes every link. Its writer may go on meanwhile: `known.head` is from before the call. */
-export async function verifyAudit(dir: string, known: Known): Promise<Verdict> {
+export async function verifyAudit(dir: string, known: Known): Promise<AuditVerdict> {
   const walk = new Walk(known);
   try {
     const segments = listSegments(dir);

@@ -84,6 +84,7 @@ export class Execs {
    * Starts an exec, or attaches to the one that the same id and request already started. Sent again by itself when the
    * connection breaks and the body is small enough to be kept. Throws `machine_offline`, `conflict`, `connection_reset`
    * (with `sent`), `agent_outdated` for an agent without one of the capabilities in `needs`, and what the machine answers.
+   * `onSend` is called once, before anything is sent; when it throws nothing is.
    */
   async start(
     machineName: string,
@@ -92,6 +93,7 @@ export class Execs {
     connectWaitMs: number,
     signal: AbortSignal,
     needs: readonly string[] = [],
+    onSend?: () => Promise<void>,
   ): Promise<StartReply> {
     const machine = this.machine(machineName);
     if (!machine.installation) throw notBroughtUp(machine.name).with({ exec_id: execId });
@@ -106,7 +108,11 @@ export class Execs {
       });
       try {
         checkCapabilities(link, needs);
-        if (sent === 'no') await this.#requireRecord(session, machine.name, execId, signal);
+        if (sent === 'no') {
+          await this.#requireRecord(session, machine.name, execId, signal);
+          await onSend?.();
+          sent = 'unknown';
+        }
         failpoint('controller.start.before');
         const reply = await callAgent(
           session,
@@ -124,7 +130,6 @@ export class Execs {
         if (failure.code !== 'connection_reset' || signal.aborted)
           throw failure.with({ machine: machine.name, exec_id: execId, sent: 'yes' });
         if (!body.replayable) throw this.#broken(machine.name, execId, failure);
-        sent = 'unknown';
         waitMs = link.patience(connectWaitMs);
       }
     }

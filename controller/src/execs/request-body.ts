@@ -1,4 +1,11 @@
-import { maxRecordPayloadBytes, RemoteError, recordHeaderBytes } from '@codex-remote/protocol/wire';
+import { maxSpecBytes } from '@codex-remote/protocol/schema';
+import {
+  maxRecordPayloadBytes,
+  RecordParser,
+  RemoteError,
+  recordHeaderBytes,
+  streamId,
+} from '@codex-remote/protocol/wire';
 
 /** A body up to this size is kept so that it can be sent again when the connection breaks. */
 export const maxReplayBytes = 1024 * 1024;
@@ -11,6 +18,7 @@ export class RequestBody {
   readonly #source: AsyncIterator<Uint8Array>;
   #kept: Uint8Array[] | undefined = [];
   #keptBytes = 0;
+  #keepBytes = maxReplayBytes;
   /** The piece that comes next. A reader that was given up may still wait for it: the one after it gets the same. */
   #next: Promise<Uint8Array | undefined> | undefined;
 
@@ -21,6 +29,36 @@ export class RequestBody {
   /** False once more was taken than is kept: the body cannot be sent from its beginning again. */
   get replayable(): boolean {
     return this.#kept !== undefined;
+  }
+
+  /**
+   * The spec, which begins every body; what is read for it is read again by `read`. Throws `protocol_error`, `too_large`, and
+   * `cancelled` as `read` does.
+   */
+  async spec(): Promise<Uint8Array> {
+    // The spec is kept whatever its size, and not more.
+    this.#keepBytes = 2 * maxSpecBytes;
+    try {
+      return await this.#readSpec();
+    } finally {
+      this.#keepBytes = Math.max(maxReplayBytes, this.#keptBytes);
+    }
+  }
+
+  async #readSpec(): Promise<Uint8Array> {
+    const parser = new RecordParser({ split: true });
+    const parts: Uint8Array[] = [];
+    let bytes = 0;
+    for (let at = 0; ; at++) {
+      const piece = this.#kept?.[at] ?? (await this.#pull());
+      if (!piece) return Buffer.concat(parts);
+      for (const record of parser.push(piece)) {
+        if (record.kind !== 'data' || record.stream !== streamId.spec) return Buffer.concat(parts);
+        bytes += record.bytes.byteLength;
+        if (bytes > maxSpecBytes) throw new RemoteError('too_large', `a spec is over ${maxSpecBytes} bytes`);
+        parts.push(record.bytes.slice());
+      }
+    }
   }
 
   /** From the beginning, in pieces that fit one frame. Throws `cancelled` when its sender goes away before its end. */
@@ -47,7 +85,7 @@ export class RequestBody {
     if (next.done) return undefined;
     this.#next = undefined;
     this.#keptBytes += next.value.byteLength;
-    if (this.#keptBytes > maxReplayBytes) this.#kept = undefined;
+    if (this.#keptBytes > this.#keepBytes) this.#kept = undefined;
     else this.#kept?.push(next.value);
     return next.value;
   }

@@ -3,10 +3,12 @@ import type { Clock } from '@codex-remote/protocol/wire';
 import type { Principal } from '../access/principal.ts';
 import type { Tokens } from '../access/tokens.ts';
 import type { Audit } from '../audit/audit-log.ts';
+import type { Caller } from '../audit/entry.ts';
 import type { Direct } from '../direct/direct.ts';
 import type { Downloads } from '../enrolment/downloads.ts';
 import type { Invitations } from '../enrolment/invitations.ts';
 import type { Execs } from '../execs/execs.ts';
+import type { Starts } from '../execs/starts.ts';
 import type { Files } from '../files/files.ts';
 import type { Machines } from '../machines/machines.ts';
 import type { Prompts } from '../machines/prompts.ts';
@@ -15,6 +17,7 @@ import type { Prompts } from '../machines/prompts.ts';
 export interface ApiContext {
   readonly execs: Execs;
   readonly files: Files;
+  readonly starts: Starts;
   readonly machines: Machines;
   readonly prompts: Prompts;
   readonly invitations: Invitations;
@@ -40,4 +43,11 @@ export interface ApiCall {
   readonly query: unknown;
   readonly body: unknown;
   readonly signal: AbortSignal;
+}
+
+/** Who asks, in the words of the audit log. */
+export function auditCaller({ principal, source }: Pick<ApiCall, 'principal' | 'source'>): Caller {
+  return principal.kind === 'local'
+    ? { principal: `uid:${process.getuid?.() ?? 0}`, source: 'unix' }
+    : { principal: `token:${principal.id}`, source };
 }

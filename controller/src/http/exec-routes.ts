@@ -13,8 +13,9 @@ import {
 } from '@codex-remote/protocol/schema';
 import { RemoteError } from '@codex-remote/protocol/wire';
 import { z } from 'zod';
+import { audited } from '../audit/audited.ts';
 import { RequestBody } from '../execs/request-body.ts';
-import type { ApiCall, ApiContext } from './context.ts';
+import { type ApiCall, type ApiContext, auditCaller } from './context.ts';
 import { execParams, queryCount, queryJson, queryList } from './query.ts';
 import type { RecordResponse } from './record-response.ts';
 
@@ -33,16 +34,19 @@ const startQuery = z.object({
 });
 const machineQuery = z.object({ machine: z.string().optional() });
 
-export async function startExec({ execs }: ApiContext, call: ApiCall): Promise<StartReply> {
+export async function startExec({ starts }: ApiContext, call: ApiCall): Promise<StartReply> {
   const query = startQuery.parse(call.query);
   if (!(call.body instanceof Readable)) throw new RemoteError('usage', 'a start has a body of records');
-  return execs.start(
-    query.machine,
-    query.exec_id,
-    new RequestBody(call.body),
-    query.connect_wait_ms,
+  return starts.start(
+    {
+      machine: query.machine,
+      execId: query.exec_id,
+      body: new RequestBody(call.body),
+      connectWaitMs: query.connect_wait_ms,
+      needs: query.needs,
+    },
+    auditCaller(call),
     call.signal,
-    query.needs,
   );
 }
 
@@ -151,8 +155,26 @@ export function waitExecs(
   return execs.wait(query.id, query.machine, query.mode, query.max_wait_ms, call.signal);
 }
 
-export function cancelExec({ execs }: ApiContext, call: ApiCall): Promise<CancelReply> {
+/** Also on a full disk: what ends a job is never held up by what cannot be recorded. */
+export function cancelExec({ execs, audit }: ApiContext, call: ApiCall): Promise<CancelReply> {
   const { id } = execParams.parse(call.params);
   const query = machineQuery.extend({ connect_wait_ms: queryCount.default(0) }).parse(call.query);
-  return execs.cancel(id, query.machine, cancelRequest.parse(call.body), query.connect_wait_ms, call.signal);
+  const request = cancelRequest.parse(call.body);
+  return audited(
+    audit,
+    {
+      ...auditCaller(call),
+      verb: 'exec.cancel',
+      machine: query.machine,
+      exec_id: id,
+      facts: { signal: request.signal },
+    },
+    () => execs.cancel(id, query.machine, request, query.connect_wait_ms, call.signal),
+    ({ view, already_finished }) => ({
+      result: already_finished ? 'unchanged' : 'done',
+      machine: view.machine,
+      exec_id: view.state.exec_id,
+    }),
+    { anyway: true },
+  );
 }

@@ -13,7 +13,8 @@ import {
 } from '@codex-remote/protocol/schema';
 import { z } from 'zod';
 import { reachOf } from '../access/scopes.ts';
-import type { ApiCall, ApiContext } from './context.ts';
+import { audited, type Intent } from '../audit/audited.ts';
+import { type ApiCall, type ApiContext, auditCaller } from './context.ts';
 import { machineParams, queryCount } from './query.ts';
 import type { RecordResponse } from './record-response.ts';
 
@@ -22,23 +23,33 @@ export function listMachines({ machines }: ApiContext, call: ApiCall): { machine
   return { machines: machines.list().filter(({ machine }) => seen.has(machine)) };
 }
 
-export function addMachine({ machines }: ApiContext, call: ApiCall): Promise<MachineView> {
-  return machines.add(machineAdd.parse(call.body));
+export function addMachine({ machines, audit }: ApiContext, call: ApiCall): Promise<MachineView> {
+  const machine = machineAdd.parse(call.body);
+  const facts = { ...(machine.ssh !== undefined && { ssh: machine.ssh }) };
+  return audited(audit, { ...act(call, 'machine.add', machine.name), facts }, () => machines.add(machine));
 }
 
 export function showMachine({ machines }: ApiContext, call: ApiCall): Promise<MachineView> {
   return machines.showWithQueues(machineParams.parse(call.params).name, call.signal);
 }
 
-export async function setMachineQueues({ machines }: ApiContext, call: ApiCall): Promise<QueuesReply> {
+export async function setMachineQueues({ machines, audit }: ApiContext, call: ApiCall): Promise<QueuesReply> {
   const { name } = machineParams.parse(call.params);
   const query = z.object({ connect_wait_ms: queryCount.default(0) }).parse(call.query);
   const { concurrency } = queuesRequest.parse(call.body);
-  return { queues: await machines.setQueues(name, concurrency, query.connect_wait_ms, call.signal) };
+  const facts = Object.fromEntries(Object.entries(concurrency).map(([queue, n]) => [`queue.${queue}`, n]));
+  const queues = await audited(audit, { ...act(call, 'machine.set', name), facts }, () =>
+    machines.setQueues(name, concurrency, query.connect_wait_ms, call.signal),
+  );
+  return { queues };
 }
 
-export async function removeMachine({ machines }: ApiContext, call: ApiCall): Promise<{ removed: true }> {
-  await machines.remove(machineParams.parse(call.params).name);
+export async function removeMachine(
+  { machines, audit }: ApiContext,
+  call: ApiCall,
+): Promise<{ removed: true }> {
+  const { name } = machineParams.parse(call.params);
+  await audited(audit, act(call, 'machine.remove', name), () => machines.remove(name));
   return { removed: true };
 }
 
@@ -50,7 +61,7 @@ export function checkMachine({ machines }: ApiContext, call: ApiCall): Promise<M
 
 /** The work goes on when the caller goes away; another `up` attaches to it. */
 export async function machineUp(
-  { machines, prompts }: ApiContext,
+  { machines, prompts, audit }: ApiContext,
   call: ApiCall,
   response: RecordResponse,
 ): Promise<void> {
@@ -59,12 +70,18 @@ export async function machineUp(
   const tell = (value: { stage: Stage } | { prompt: Prompt }): void => {
     void response.event(value).catch(() => undefined);
   };
-  const up = await machines.up(name, request, {
-    onStage: (stage) => tell({ stage }),
-    ...(request.interactive && {
-      ask: (question) => prompts.ask(question, (prompt) => tell({ prompt }), call.signal),
+  const facts = {
+    ...(request.ssh !== undefined && { ssh: request.ssh }),
+    ...(request.accept_host_key !== undefined && { accept_host_key: request.accept_host_key }),
+  };
+  const up = await audited(audit, { ...act(call, 'machine.up', name), facts }, () =>
+    machines.up(name, request, {
+      onStage: (stage) => tell({ stage }),
+      ...(request.interactive && {
+        ask: (question) => prompts.ask(question, (prompt) => tell({ prompt }), call.signal),
+      }),
     }),
-  });
+  );
   await response.event({ up });
 }
 
@@ -74,7 +91,14 @@ export function answerPrompt({ prompts }: ApiContext, call: ApiCall): { answered
   return { answered: true };
 }
 
-export function machineDown({ machines }: ApiContext, call: ApiCall): Promise<MachineDownResult> {
+export function machineDown({ machines, audit }: ApiContext, call: ApiCall): Promise<MachineDownResult> {
   const { purge } = z.strictObject({ purge: z.boolean().default(false) }).parse(call.body ?? {});
-  return machines.down(machineParams.parse(call.params).name, purge);
+  const { name } = machineParams.parse(call.params);
+  return audited(audit, { ...act(call, 'machine.down', name), facts: { purge } }, () =>
+    machines.down(name, purge),
+  );
+}
+
+function act(call: ApiCall, verb: string, machine: string): Intent {
+  return { ...auditCaller(call), verb, machine };
 }

@@ -16,6 +16,7 @@ import { Tokens } from '../../src/access/tokens.ts';
 import type { Direct, PublicAddress } from '../../src/direct/direct.ts';
 import type { Downloads } from '../../src/enrolment/downloads.ts';
 import type { Invitations } from '../../src/enrolment/invitations.ts';
+import { Starts } from '../../src/execs/starts.ts';
 import type { Files } from '../../src/files/files.ts';
 import { createApi } from '../../src/http/server.ts';
 import type { Machines } from '../../src/machines/machines.ts';
@@ -128,6 +129,7 @@ export class DoorLab {
       {
         execs: world.execs,
         files: filesStandIn(),
+        starts: new Starts(world.execs, audit),
         machines: machinesStandIn(),
         prompts: { answer: () => undefined } as unknown as Prompts,
         invitations: invitationsStandIn(),

@@ -50,6 +50,8 @@ GET /v1/execs/:id/logs         | + +  F + + F +  F F  N N F N F  U U U U U
 GET /v1/execs/:id/watch        | + +  F + + F +  F F  N N F N F  U U U U U
 POST /v1/execs/:id/cancel      | + +  F + + F F  F F  N N F F F  U U U U U
 GET /v1/execs-wait             | + +  F + + + +  F F  N N N N F  U U U U U
+GET /v1/audit                  | + +  F F F F F  F F  F F F F F  U U U U U
+GET /v1/audit/verify           | + +  F F F F F  F F  F F F F F  U U U U U
 GET /v1/tokens                 | + +  F F F F F  F F  F F F F F  U U U U U
 POST /v1/tokens                | + +  F F F F F  F F  F F F F F  U U U U U
 DELETE /v1/tokens/:id          | + +  F F F F F  F F  F F F F F  U U U U U
@@ -188,7 +190,16 @@ const spec = encodeRecord({
   kind: 'data',
   stream: streamId.spec,
   offset: 0,
-  bytes: Buffer.from('{"exec_id":"e-box"}'),
+  bytes: Buffer.from(
+    JSON.stringify({
+      exec_id: 'e-box',
+      command: { kind: 'argv', argv: ['true'] },
+      env: {},
+      stdin: false,
+      merge: false,
+      mode: 'async',
+    }),
+  ),
 });
 
 describe('what is between controller and agent', () => {

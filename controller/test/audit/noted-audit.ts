@@ -19,6 +19,13 @@ export class NotedAudit implements Audit {
   }
 
   verify(): ReturnType<Audit['verify']> {
-    return Promise.reject(new Error('nothing to verify'));
+    const { length } = this.entries;
+    return Promise.resolve({
+      ok: true,
+      count: length,
+      head: { seq: length, hash: '0'.repeat(64) },
+      files: 1,
+      first_seq: 1,
+    });
   }
 }

@@ -9,6 +9,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { arrivedLocally } from '../../src/access/principal.ts';
 import type { Tokens } from '../../src/access/tokens.ts';
 import type { Direct } from '../../src/direct/direct.ts';
+import { Starts } from '../../src/execs/starts.ts';
 import { Files } from '../../src/files/files.ts';
 import { createApi } from '../../src/http/server.ts';
 import type { Machines } from '../../src/machines/machines.ts';
@@ -26,17 +27,19 @@ beforeEach(async () => {
   folder = mkdtempSync(join(tmpdir(), 'cr-api-'));
   socketPath = join(folder, 'api.sock');
   world = execsWorld(['box']);
+  const audit = new NotedAudit();
   const context = {
     execs: world.execs,
     files: new Files(world),
     machines: {} as Machines,
     prompts: new Prompts(systemClock),
-    audit: new NotedAudit(),
     tokens: {} as Tokens,
     direct: {} as Direct,
     // Nobody is invited here.
     invitations: undefined as never,
     downloads: undefined as never,
+    audit,
+    starts: new Starts(world.execs, audit),
     clock: systemClock,
     status: () => ({ running: true }) as ControllerStatus,
     stop: () => undefined,
@@ -120,8 +123,18 @@ test('a caller that goes away inside its request starts nothing and is no defect
     kind: 'data',
     stream: streamId.spec,
     offset: 0,
-    bytes: Buffer.from('{"exec_id":"e"'),
+    bytes: Buffer.from(
+      JSON.stringify({
+        exec_id: 'e',
+        command: { kind: 'script' },
+        env: {},
+        stdin: false,
+        merge: false,
+        mode: 'async',
+      }),
+    ),
   });
+  const script = encodeRecord({ kind: 'data', stream: streamId.script, offset: 0, bytes: Buffer.from('ec') });
   const headers = { 'content-type': records, 'transfer-encoding': 'chunked' };
   const caller = request({
     socketPath,
@@ -130,7 +143,7 @@ test('a caller that goes away inside its request starts nothing and is no defect
     headers,
   });
   caller.on('error', () => undefined);
-  caller.write(spec);
+  caller.write(Buffer.concat([spec, script]));
   await asked.promise;
   caller.destroy();
   expect(await reset.promise).toMatchObject({ code: 'cancelled' });

@@ -1,4 +1,6 @@
 import type {
+  AuditList,
+  AuditVerdict,
   CancelReply,
   Capability,
   ControllerStatus,
@@ -50,6 +52,14 @@ export interface ListQuery {
   readonly status?: readonly string[] | undefined;
   readonly label?: string | undefined;
   readonly session?: string | undefined;
+  readonly since_ms?: number | undefined;
+  readonly until_ms?: number | undefined;
+  readonly limit?: number | undefined;
+}
+
+export interface AuditQuery {
+  readonly machine?: string | undefined;
+  readonly verb?: string | undefined;
   readonly since_ms?: number | undefined;
   readonly until_ms?: number | undefined;
   readonly limit?: number | undefined;
@@ -357,6 +367,29 @@ export class ControllerClient {
     const { machine, ...rest } = options;
     const path = `/v1/execs-wait${query({ machine, mode, max_wait_ms: maxWaitMs })}${ids.map((id) => `&id=${encodeURIComponent(id)}`).join('')}`;
     return readWaitReply(await this.connection.json({ method: 'GET', path, ...rest }));
+  }
+
+  async audit(wanted: AuditQuery, options: Options = {}): Promise<AuditList> {
+    const path = `/v1/audit${query({ ...wanted })}`;
+    const list = objectOf(await this.connection.json({ method: 'GET', path, ...options }), 'audit list');
+    booleanOf(list.more, 'more');
+    for (const entry of arrayOf(list.entries, 'entries')) {
+      const line = objectOf(entry, 'audit entry');
+      for (const name of ['at', 'principal', 'source', 'verb', 'result']) stringOf(line[name], name);
+      numberOf(line.seq, 'seq');
+    }
+    return list as AuditList;
+  }
+
+  async verifyAudit(options: Options = {}): Promise<AuditVerdict> {
+    const verdict = objectOf(
+      await this.connection.json({ method: 'GET', path: '/v1/audit/verify', ...options }),
+      'audit verdict',
+    );
+    numberOf(verdict.count, 'count');
+    if (booleanOf(verdict.ok, 'ok')) stringOf(objectOf(verdict.head, 'head').hash, 'hash');
+    else stringOf(verdict.problem, 'problem');
+    return verdict as AuditVerdict;
   }
 
   async cancelExec(

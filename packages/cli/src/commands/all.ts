@@ -1,5 +1,7 @@
 import type { Command } from '../table/command.ts';
 import { Table } from '../table/parse.ts';
+import { auditList } from './audit/list.ts';
+import { auditVerify } from './audit/verify.ts';
 import { controllerLogs } from './controller/logs.ts';
 import { controllerRotateCertificate } from './controller/rotate-certificate.ts';
 import { controllerServe } from './controller/serve.ts';
@@ -56,6 +58,8 @@ export const commands: readonly Command[] = [
   tokenCreate,
   tokenList,
   tokenRevoke,
+  auditList,
+  auditVerify,
   controllerStart,
   controllerServe,
   controllerStop,
@@ -80,5 +84,6 @@ export const nouns: Readonly<Record<string, string>> = {
   exec: 'Execs: run commands on machines and follow them',
   file: 'Files of machines: exact bytes both ways',
   token: 'Tokens: let a CLI elsewhere use this controller',
+  audit: 'Who did what: the log of starts, machines, keys and tokens',
   controller: 'The daemon on this side',
 };

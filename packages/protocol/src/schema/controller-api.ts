@@ -30,6 +30,8 @@ import { agentService } from './service.ts';
  *   GET    /v1/execs/:id/logs?machine=&select=<JSON of LogSelection>   records, last event {end: {complete, view: ExecView}}
  *   GET    /v1/execs/:id/watch?machine=&stdout=N&stderr=N   records: event {started: StartReply} first, data/time/gap, last event {finished: ExecView with tails} or {error}
  *   GET    /v1/execs-wait?machine=&id=&id=&mode=all|any&max_wait_ms=   {execs: ExecView[], done: boolean}; tails as in /v1/execs/:id
+ *   GET    /v1/audit?since_ms=&until_ms=&verb=&machine=&limit=   AuditList, newest first
+ *   GET    /v1/audit/verify                    AuditVerdict
  *   POST   /v1/execs/:id/cancel?machine=&connect_wait_ms=   {signal, grace_ms} -> CancelReply
  *   GET    /v1/machines/:name/files/stat?path_b64=&sha256=0|1&connect_wait_ms=   FileInfo
  *   GET    /v1/machines/:name/files/list?path_b64=&limit=&cursor=&connect_wait_ms=   records: event {entries: FileEntry[]} each, last event {end: {path, total, more, next_cursor}}

@@ -3,6 +3,7 @@
  * here (`import type`) and values from `wire`.
  */
 export * from './agent-api.ts';
+export * from './audit.ts';
 export * from './controller-api.ts';
 export * from './exec.ts';
 export * from './files.ts';
