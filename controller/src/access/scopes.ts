@@ -88,6 +88,11 @@ export function parseScope(text: string): Grant {
   return target === undefined ? { scope } : { scope, target };
 }
 
+/** The machine that a scope names, where it is about one. */
+export function machineOf({ scope, target }: Grant): string | undefined {
+  return ofMachine.has(scope) ? target : undefined;
+}
+
 /** Where `principal` may do what `scope` names. */
 export function reachOf(principal: Principal, scope: Scope): Reach {
   if (principal.kind === 'local') return Reach.everything;

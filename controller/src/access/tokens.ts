@@ -8,7 +8,7 @@ import { DurableJson } from '../registry/durable-json.ts';
 import { FailureLimit, failureWindowMs } from './failure-limit.ts';
 import { OpenConnections } from './open-connections.ts';
 import { nameOf, type Principal, type TokenPrincipal } from './principal.ts';
-import { holdsAllOf, parseScope } from './scopes.ts';
+import { holdsAllOf, machineOf, parseScope } from './scopes.ts';
 import {
   judge,
   newSecret,
@@ -259,17 +259,18 @@ export class Tokens {
 /** Throws `usage` for a combination that says nothing, or not what it seems to. */
 function checkScopes({ scopes, machines }: TokenCreate): void {
   for (const text of scopes) {
-    const { scope, target } = parseScope(text);
+    const grant = parseScope(text);
     if (machines === undefined) continue;
-    if (scope === 'admin')
+    if (grant.scope === 'admin')
       throw new RemoteError('usage', 'admin is not limited to machines: it manages all of them', {
         sent: 'no',
         hint: 'leave --machine out, or give other scopes',
       });
-    if (scope === 'exec:run' && target !== undefined && !machines.includes(target))
+    const machine = machineOf(grant);
+    if (machine !== undefined && !machines.includes(machine))
       throw new RemoteError('usage', `${text} is for none of the machines that the token is limited to`, {
         sent: 'no',
-        hint: `add --machine ${target}, or leave --machine out`,
+        hint: `add --machine ${machine}, or leave --machine out`,
       });
   }
 }

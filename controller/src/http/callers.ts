@@ -56,7 +56,7 @@ function callerOfNetwork(headers: IncomingHttpHeaders, socket: Socket, door: Doo
 }
 
 /** A page of any origin, this one too: nothing of ours is a page. Where a browser says nothing of itself, it has no token. */
-function refuseBrowsers(headers: IncomingHttpHeaders): void {
+export function refuseBrowsers(headers: IncomingHttpHeaders): void {
   const site = headers['sec-fetch-site'];
   if (headers.origin === undefined && (site === undefined || site === 'none')) return;
   throw new RemoteError('forbidden', 'forbidden: the API takes no requests of web pages', { sent: 'no' });

@@ -8,7 +8,7 @@ import { execRights } from '../access/scopes.ts';
 import { unauthorized } from '../access/unauthorized.ts';
 import { downloadOf } from '../enrolment/downloads.ts';
 import { authorize } from './authorize.ts';
-import { type Caller, callerOf, closedDoor, type Door } from './callers.ts';
+import { type Caller, callerOf, closedDoor, type Door, refuseBrowsers } from './callers.ts';
 import type { ApiContext } from './context.ts';
 import { RecordResponse } from './record-response.ts';
 import { type RecordsHandler, type Route, routes } from './routes.ts';
@@ -44,6 +44,7 @@ export function createApi(
   app.addHook('onRequest', async (request, reply) => {
     const asked = request.method === 'GET' ? downloadOf(request.url) : undefined;
     if (!asked) return;
+    refuseBrowsers(request.headers);
     reply.hijack();
     await context.downloads.serve(asked.tokenId, asked.name, reply.raw);
   });

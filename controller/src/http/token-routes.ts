@@ -1,7 +1,7 @@
 import { type IssuedToken, type TokenView, tokenCreate } from '@codex-remote/protocol/schema';
 import { RemoteError } from '@codex-remote/protocol/wire';
 import { z } from 'zod';
-import { parseScope } from '../access/scopes.ts';
+import { machineOf, parseScope } from '../access/scopes.ts';
 import { unknownMachine } from '../registry/nearest.ts';
 import type { ApiCall, ApiContext } from './context.ts';
 
@@ -13,8 +13,7 @@ export function listTokens({ tokens }: ApiContext, _call: ApiCall): { tokens: To
 export async function createToken(context: ApiContext, call: ApiCall): Promise<IssuedToken> {
   const wanted = tokenCreate.parse(call.body);
   const machines = context.machines.names();
-  const ofScopes = wanted.scopes.map(parseScope);
-  const named = ofScopes.flatMap(({ scope, target }) => (scope !== 'sync:write' && target ? [target] : []));
+  const named = wanted.scopes.flatMap((scope) => machineOf(parseScope(scope)) ?? []);
   for (const name of [...(wanted.machines ?? []), ...named])
     if (!machines.includes(name)) throw unknownMachine(name, machines);
   const address = context.direct.address();

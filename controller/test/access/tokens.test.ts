@@ -94,6 +94,7 @@ describe('a token', () => {
     ['a scope with a target that it has not', { scopes: ['exec:read:box'] }],
     ['a machine name that is none', { scopes: ['exec:run:../box'] }],
     ['administration of some machines', { scopes: ['admin'], machines: ['box'] }],
+    ['files outside its machines', { scopes: ['files:read:other'], machines: ['box'] }],
     ['runs outside its machines', { scopes: ['exec:run:other'], machines: ['box'] }],
   ])('is not made with %s', async (_what, wanted) => {
     await expect(lab.tokens.create(local, 'socket', wanted)).rejects.toMatchObject({ code: 'usage' });

@@ -3,6 +3,7 @@ import { agentVerbs, recordsContentType } from '@codex-remote/protocol/schema';
 import { call, encodeRecord, RecordParser, Session, streamId } from '@codex-remote/protocol/wire';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { pipe } from '../../../packages/protocol/test/support/pipe.ts';
+import { scopes } from '../../src/access/scopes.ts';
 import { routes } from '../../src/http/routes.ts';
 import { type Answer, type Asked, DoorLab } from './door-lab.ts';
 
@@ -10,7 +11,7 @@ import { type Answer, type Asked, DoorLab } from './door-lab.ts';
 const columns = [
   ...['local', 'admin'],
   ...['machines:read', 'exec:run', 'exec:run:box', 'exec:read', 'logs:read'],
-  ...['sync:write', 'sync:write:app'],
+  ...['files:read', 'files:write', 'sync:write', 'sync:write:app'],
   ...['exec:run:other', 'exec:run @other', 'exec:read @other', 'logs:read @other', 'machines:read @other'],
   ...['no token', 'wrong token', 'expired', 'revoked', 'agent key'],
 ] as const;
@@ -25,36 +26,36 @@ type Column = (typeof columns)[number];
  *   M  unknown_machine, N  exec_not_found: as for what does not exist
  */
 const table = `
-GET /v1/controller             | + +  + + + + +  + +  + + + + +  U U U U U
-POST /v1/controller/stop       | + F  F F F F F  F F  F F F F F  U U U U U
-POST /v1/controller/direct     | + F  F F F F F  F F  F F F F F  U U U U U
-POST /v1/controller/certificate| + F  F F F F F  F F  F F F F F  U U U U U
-GET /v1/machines               | + +  + + + F F  F F  + + F F +  U U U U U
-POST /v1/machines              | + +  F F F F F  F F  F F F F F  U U U U U
-GET /v1/machines/:name         | + +  + + + F F  F F  M M F F M  U U U U U
-DELETE /v1/machines/:name      | + +  F F F F F  F F  F F F F F  U U U U U
-POST /v1/machines/:name/queues | + +  F F F F F  F F  F F F F F  U U U U U
-POST /v1/machines/:name/check  | + +  + + + F F  F F  M M F F M  U U U U U
-POST /v1/machines/:name/up     | + F  F F F F F  F F  F F F F F  U U U U U
-POST /v1/machines/:name/invite | + +  F F F F F  F F  F F F F F  U U U U U
-POST /v1/machines/:name/invite-bundle | + +  F F F F F  F F  F F F F F  U U U U U
-POST /v1/prompts/:id           | + F  F F F F F  F F  F F F F F  U U U U U
-POST /v1/machines/:name/down   | + +  F F F F F  F F  F F F F F  U U U U U
-GET /v1/machines/:name/files/stat | + +  F F F F F  F F  F F F F F  U U U U U
-GET /v1/machines/:name/files/list | + +  F F F F F  F F  F F F F F  U U U U U
-GET /v1/machines/:name/files/read | + +  F F F F F  F F  F F F F F  U U U U U
-GET /v1/execs                  | + +  F + + + +  F F  M M M M F  U U U U U
-POST /v1/execs                 | + +  F + + F F  F F  M M F F F  U U U U U
-GET /v1/execs/:id              | + +  F + + + +  F F  N N N N F  U U U U U
-GET /v1/execs/:id/logs         | + +  F + + F +  F F  N N F N F  U U U U U
-GET /v1/execs/:id/watch        | + +  F + + F +  F F  N N F N F  U U U U U
-POST /v1/execs/:id/cancel      | + +  F + + F F  F F  N N F F F  U U U U U
-GET /v1/execs-wait             | + +  F + + + +  F F  N N N N F  U U U U U
-GET /v1/audit                  | + +  F F F F F  F F  F F F F F  U U U U U
-GET /v1/audit/verify           | + +  F F F F F  F F  F F F F F  U U U U U
-GET /v1/tokens                 | + +  F F F F F  F F  F F F F F  U U U U U
-POST /v1/tokens                | + +  F F F F F  F F  F F F F F  U U U U U
-DELETE /v1/tokens/:id          | + +  F F F F F  F F  F F F F F  U U U U U
+GET /v1/controller                      | + +  + + + + +  + + + +  + + + + +  U U U U U
+POST /v1/controller/stop                | + F  F F F F F  F F F F  F F F F F  U U U U U
+POST /v1/controller/direct              | + F  F F F F F  F F F F  F F F F F  U U U U U
+POST /v1/controller/certificate         | + F  F F F F F  F F F F  F F F F F  U U U U U
+GET /v1/machines                        | + +  + + + F F  + + F F  + + F F +  U U U U U
+POST /v1/machines                       | + +  F F F F F  F F F F  F F F F F  U U U U U
+GET /v1/machines/:name                  | + +  + + + F F  + + F F  M M F F M  U U U U U
+DELETE /v1/machines/:name               | + +  F F F F F  F F F F  F F F F F  U U U U U
+POST /v1/machines/:name/queues          | + +  F F F F F  F F F F  F F F F F  U U U U U
+POST /v1/machines/:name/check           | + +  + + + F F  + + F F  M M F F M  U U U U U
+POST /v1/machines/:name/up              | + F  F F F F F  F F F F  F F F F F  U U U U U
+POST /v1/machines/:name/invite          | + +  F F F F F  F F F F  F F F F F  U U U U U
+POST /v1/machines/:name/invite-bundle   | + +  F F F F F  F F F F  F F F F F  U U U U U
+POST /v1/prompts/:id                    | + F  F F F F F  F F F F  F F F F F  U U U U U
+POST /v1/machines/:name/down            | + +  F F F F F  F F F F  F F F F F  U U U U U
+GET /v1/machines/:name/files/stat       | + +  F F F F F  + + F F  F F F F F  U U U U U
+GET /v1/machines/:name/files/list       | + +  F F F F F  + + F F  F F F F F  U U U U U
+GET /v1/machines/:name/files/read       | + +  F F F F F  + + F F  F F F F F  U U U U U
+GET /v1/execs                           | + +  F + + + +  F F F F  M M M M F  U U U U U
+POST /v1/execs                          | + +  F + + F F  F F F F  M M F F F  U U U U U
+GET /v1/execs/:id                       | + +  F + + + +  F F F F  N N N N F  U U U U U
+GET /v1/execs/:id/logs                  | + +  F + + F +  F F F F  N N F N F  U U U U U
+GET /v1/execs/:id/watch                 | + +  F + + F +  F F F F  N N F N F  U U U U U
+POST /v1/execs/:id/cancel               | + +  F + + F F  F F F F  N N F F F  U U U U U
+GET /v1/execs-wait                      | + +  F + + + +  F F F F  N N N N F  U U U U U
+GET /v1/audit                           | + +  F F F F F  F F F F  F F F F F  U U U U U
+GET /v1/audit/verify                    | + +  F F F F F  F F F F  F F F F F  U U U U U
+GET /v1/tokens                          | + +  F F F F F  F F F F  F F F F F  U U U U U
+POST /v1/tokens                         | + +  F F F F F  F F F F  F F F F F  U U U U U
+DELETE /v1/tokens/:id                   | + +  F F F F F  F F F F  F F F F F  U U U U U
 `;
 
 const marks: Readonly<Record<string, string>> = {
@@ -99,7 +100,7 @@ beforeAll(async () => {
   lab = await DoorLab.open();
   for (const column of columns) {
     const [scope = '', machine] = column.split(' @');
-    if (/^(?:admin$|machines:|exec:|logs:|sync:)/.test(scope))
+    if (/^(?:admin$|machines:|exec:|logs:|files:|sync:)/.test(scope))
       secrets.set(column, (await lab.token([scope], machine === undefined ? undefined : [machine])).token);
   }
   const { token: expired } = await lab.tokens.create({ kind: 'local' }, 'socket', {
@@ -119,6 +120,10 @@ afterAll(() => lab.close());
 test('the table has a row for every route, and no other', () => {
   expect([...rows.keys()].sort()).toEqual(routes.map(({ method, url }) => `${method} ${url}`).sort());
   for (const [name, cells] of rows) expect([name, cells.length]).toEqual([name, columns.length]);
+});
+
+test('every scope is there alone, and every principal that is none', () => {
+  expect(scopes.filter((scope) => !(columns as readonly string[]).includes(scope))).toEqual([]);
 });
 
 test('a machine is named in a path by nothing but /v1/machines/:name', () => {

@@ -39,7 +39,11 @@ describe('a request that a web page causes is refused, on both ways, with a good
       { 'sec-fetch-site': 'cross-site', origin: '' },
     ],
   ])('%s [row 99]', async (_what, headers) => {
-    for (const request of [{ path: '/v1/machines' }, post()]) {
+    for (const request of [
+      { path: '/v1/machines' },
+      { path: '/v1/join/01k9qzv8j0abcdefghjk/node' },
+      post(),
+    ]) {
       const all = { ...('headers' in request ? request.headers : {}), ...headers };
       const asked = { ...request, headers: all };
       expect(await codeOf(asked)).toEqual([403, 'forbidden']);
