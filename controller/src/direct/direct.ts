@@ -1,17 +1,10 @@
 import { Backoff, type Logger } from '@codex-remote/platform';
 import type { DirectChange, DirectStatus } from '@codex-remote/protocol/schema';
-import {
-  type Clock,
-  formatListen,
-  parseListen,
-  parsePublicUrl,
-  RemoteError,
-  type Timer,
-} from '@codex-remote/protocol/wire';
+import { type Clock, formatListen, parseListen, RemoteError, type Timer } from '@codex-remote/protocol/wire';
 import { Certificates, type Trust } from './certificate.ts';
 import { DirectListener, type DirectListenerOptions } from './listener.ts';
 import { expiryOf, pinOf } from './self-signed.ts';
-import { type DirectSettings, DirectSettingsFile } from './settings.ts';
+import { changedSettings, type DirectSettings, DirectSettingsFile, hostNames } from './settings.ts';
 
 /** By what others find this controller and know it. */
 export interface PublicAddress extends Trust {
@@ -38,6 +31,9 @@ export interface DirectOptions
 /** A port that is taken is tried again, soon and then at least so often. */
 const firstRetryMs = 1_000;
 const maxRetryMs = 30_000;
+/** A controller that starts so long before its certificate is over rotates it, with this overlap. */
+const renewBeforeMs = 90 * 24 * 60 * 60 * 1000;
+const renewOverlapMs = 60 * 24 * 60 * 60 * 1000;
 /** Longest wait of a timer for the switch: the clock may be set meanwhile. */
 const switchLookMs = 60_000;
 
@@ -83,7 +79,7 @@ export class Direct {
   async configure(change: DirectChange): Promise<void> {
     await this.#inTurn(async () => {
       const before = this.#settings;
-      const wanted = merged(before, change);
+      const wanted = changedSettings(before, change);
       if (wanted.listen === undefined) {
         await this.#file.write(wanted);
         this.#settings = wanted;
@@ -151,12 +147,7 @@ export class Direct {
 
   /** Host names, without a port, under which a request may ask for us. */
   hosts(): readonly string[] {
-    const { listen, public_url } = this.#settings;
-    const names = public_url === undefined ? [] : [new URL(public_url).hostname];
-    if (listen === undefined) return names;
-    const host = parseListen(listen).host.toLowerCase();
-    if (loopback.test(host)) return [...names, 'localhost', '127.0.0.1', '[::1]'];
-    return [...names, host.includes(':') ? `[${host}]` : host];
+    return hostNames(this.#settings);
   }
 
   status(): DirectStatus {
@@ -195,6 +186,7 @@ export class Direct {
     const { clock, certificate, log } = this.#options;
     this.#certificates ??= Certificates.open(certificate, clock.wall());
     await this.#switch();
+    this.#renew();
     this.#awaitSwitch();
     const tls = this.#certificates.current;
     const before = this.#listener;
@@ -245,6 +237,15 @@ export class Direct {
     }
   }
 
+  /** Agents are told of it when they connect. */
+  #renew(): void {
+    const certificates = this.#certificates;
+    const now = this.#options.clock.wall();
+    if (!certificates || certificates.next) return;
+    if (expiryOf(certificates.current.certificate) - now < renewBeforeMs)
+      certificates.rotate(now, now + renewOverlapMs);
+  }
+
   async #switch(): Promise<void> {
     const { clock, log, announce, switched } = this.#options;
     const certificates = this.#certificates;
@@ -274,25 +275,6 @@ export class Direct {
     this.#turn = done.catch(() => undefined);
     return done;
   }
-}
-
-const loopback = /^(?:localhost|127\.\d+\.\d+\.\d+|::1)$/;
-
-/** Throws `usage`. */
-function merged(before: DirectSettings, change: DirectChange): DirectSettings {
-  const listen = change.listen === undefined ? before.listen : (change.listen ?? undefined);
-  const url = change.public_url === undefined ? before.public_url : (change.public_url ?? undefined);
-  if (listen === undefined) {
-    if (typeof change.public_url !== 'string') return {};
-    throw new RemoteError('usage', 'a public URL is of use where the controller listens', {
-      hint: '--listen HOST:PORT says where, such as 0.0.0.0:7443',
-      sent: 'no',
-    });
-  }
-  return {
-    listen: formatListen(parseListen(listen)),
-    ...(url !== undefined && { public_url: parsePublicUrl(url) }),
-  };
 }
 
 /** With the port that the system chose. */

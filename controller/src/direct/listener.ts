@@ -45,6 +45,8 @@ export class DirectListener {
   readonly #tls: TlsServer;
   readonly #http: Server;
   readonly #sockets = new Set<Socket>();
+  /** With the port that the system chose for 0. */
+  #address: AddressInfo | undefined;
   /** By the peer's address and port: TLS does not say which TCP connection it is on. */
   readonly #admitted = new Map<string, Admitted>();
 
@@ -95,9 +97,10 @@ export class DirectListener {
     this.#tls.on('secureConnection', (socket) => this.#secured(socket));
   }
 
-  /** Where it listens, with the port that the system chose for 0. */
+  /** Where it listens, or did. */
   get address(): AddressInfo {
-    return this.#tls.address() as AddressInfo;
+    if (!this.#address) throw new RemoteError('internal', 'not listening yet');
+    return this.#address;
   }
 
   /** New connections meet this key. */
@@ -155,6 +158,7 @@ export class DirectListener {
       this.#tls.once('error', failed);
       this.#tls.listen({ host, port }, () => {
         this.#tls.off('error', failed);
+        this.#address = this.#tls.address() as AddressInfo;
         // A connection that cannot be taken, for want of descriptors, is its caller's loss alone.
         this.#tls.on('error', () => undefined);
         resolve();

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { failpoint, writeDurable } from '@codex-remote/platform';
-import { parseListen, parsePublicUrl, RemoteError } from '@codex-remote/protocol/wire';
+import type { DirectChange } from '@codex-remote/protocol/schema';
+import { formatListen, parseListen, parsePublicUrl, RemoteError } from '@codex-remote/protocol/wire';
 import { z } from 'zod';
 
 /** Whether and where this controller listens for the network. Nothing is there unless somebody said so. */
@@ -60,4 +61,32 @@ export class DirectSettingsFile {
       cause,
     );
   }
+}
+
+/** Throws `usage`. */
+export function changedSettings(before: DirectSettings, change: DirectChange): DirectSettings {
+  const listen = change.listen === undefined ? before.listen : (change.listen ?? undefined);
+  const url = change.public_url === undefined ? before.public_url : (change.public_url ?? undefined);
+  if (listen === undefined) {
+    if (typeof change.public_url !== 'string') return {};
+    throw new RemoteError('usage', 'a public URL is of use where the controller listens', {
+      hint: '--listen HOST:PORT says where, such as 0.0.0.0:7443',
+      sent: 'no',
+    });
+  }
+  return {
+    listen: formatListen(parseListen(listen)),
+    ...(url !== undefined && { public_url: parsePublicUrl(url) }),
+  };
+}
+
+const loopback = /^(?:localhost|127\.\d+\.\d+\.\d+|::1)$/;
+
+/** Host names, without a port, under which a request may ask for us. */
+export function hostNames({ listen, public_url }: DirectSettings): readonly string[] {
+  const names = public_url === undefined ? [] : [new URL(public_url).hostname];
+  if (listen === undefined) return names;
+  const host = parseListen(listen).host.toLowerCase();
+  if (loopback.test(host)) return [...names, 'localhost', '127.0.0.1', '[::1]'];
+  return [...names, host.includes(':') ? `[${host}]` : host];
 }

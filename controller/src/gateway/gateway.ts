@@ -67,7 +67,8 @@ export class Gateway {
     handleProtocols: (offered) => (offered.has(webSocketProtocol) ? webSocketProtocol : false),
   });
   readonly #sessions = new Set<Session>();
-  #handshakes = 0;
+  /** Strangers on the network take no places of those that came through a tunnel. */
+  readonly #handshakes = { private: 0, direct: 0 };
 
   constructor(options: GatewayOptions) {
     this.#options = options;
@@ -110,12 +111,13 @@ export class Gateway {
     if (request.headers.origin !== undefined) return refuse('403 Forbidden');
     if (!request.headers['sec-websocket-protocol']?.split(/, */).includes(webSocketProtocol))
       return refuse('400 Bad Request');
-    if (this.#handshakes >= defaultWireLimits.maxHandshakes) return refuse('503 Service Unavailable');
-    this.#handshakes += 1;
+    const way = arrival.via === 'direct' ? 'direct' : 'private';
+    if (this.#handshakes[way] >= defaultWireLimits.maxHandshakes) return refuse('503 Service Unavailable');
+    this.#handshakes[way] += 1;
     let open = true;
     // Called when the handshake is over, or when ws itself refused and destroyed the socket: whichever is first.
     const release = (): void => {
-      if (open) this.#handshakes -= 1;
+      if (open) this.#handshakes[way] -= 1;
       open = false;
     };
     socket.once('close', release);

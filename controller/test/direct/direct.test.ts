@@ -148,6 +148,22 @@ describe('how a controller is reached over the network', () => {
     await waitFor('no timer', () => clock.pending === 0);
   });
 
+  test('a certificate that will soon be over is rotated by itself', async () => {
+    const at = (years: number) => ({
+      ...systemClock,
+      wall: () => Date.parse('2026-05-04') + years * 365.25 * day,
+    });
+    const first = await open({ clock: at(0) });
+    await first.configure({ listen: '127.0.0.1:0' });
+    first.close();
+    const younger = await open({ clock: at(9.5) });
+    expect(younger.status().next_certificate_from).toBeUndefined();
+    younger.close();
+    const older = await open({ clock: at(9.8) });
+    expect(older.status().certificate_sha256).toBe(younger.status().certificate_sha256);
+    expect(older.status().next_certificate_from).toMatch(/^2036-0[45]/);
+  });
+
   test('without overlap the next key serves when those that are connected have noted it', async () => {
     const seen: [readonly string[], string | undefined][] = [];
     const direct: Direct = await open({

@@ -61,7 +61,7 @@ export class DirectPort {
   }
 
   /** A TLS client of any kind, once it is connected. */
-  async client(options: ConnectionOptions = {}): Promise<TLSSocket> {
+  async client(options: ConnectionOptions & { localAddress?: string } = {}): Promise<TLSSocket> {
     const socket = connectTls({
       host: '127.0.0.1',
       port: this.port,

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import type { Socket } from 'node:net';
 import { systemClock } from '@codex-remote/platform';
-import { call, RemoteError, Session } from '@codex-remote/protocol/wire';
+import { call, defaultWireLimits, RemoteError, Session } from '@codex-remote/protocol/wire';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { type Dialled, type DialTarget, dial } from '../../../agent/src/connect/dial.ts';
 import { type AgentSelf, greetController } from '../../../agent/src/connect/handshake.ts';
@@ -230,6 +230,44 @@ describe('strangers at the port', () => {
       client?.destroy();
       return client !== undefined;
     });
+  });
+
+  test('one address takes its places, and none of another [row 75]', async () => {
+    const narrow = await DirectPort.open(meeting, {
+      clock,
+      limits: { maxUnproven: 8, maxUnprovenPerAddress: 2 },
+    });
+    try {
+      const held = await Promise.all([narrow.plain(), narrow.plain()]);
+      await untilClosed(await narrow.plain());
+      const other = await narrow.client({ localAddress: '127.0.0.2' });
+      expect([...held, other].some((socket) => socket.destroyed)).toBe(false);
+    } finally {
+      narrow.close();
+    }
+  });
+
+  test('handshakes of strangers here leave those of tunnels their places [row 59] [row 75]', async () => {
+    const wide = await DirectPort.open(meeting, {
+      clock,
+      limits: { maxUnproven: 1000, maxUnprovenPerAddress: 1000 },
+    });
+    try {
+      const { maxHandshakes } = defaultWireLimits;
+      const first = async (): Promise<string> => {
+        const client = said(await wide.client(), upgrade('/v1/agent', ours));
+        const [bytes] = (await once(client, 'data')) as [Buffer];
+        return bytes.toString('latin1').slice(9, 12);
+      };
+      for (let i = 0; i < maxHandshakes; i += 32) await Promise.all(Array.from({ length: 32 }, first));
+      expect(await first()).toBe('503');
+      await meeting.listen();
+      const dialled = await dial({ kind: 'unix', path: meeting.socket }, never);
+      await greetController(dialled, meeting.self(), systemClock);
+      dialled.transport.destroy();
+    } finally {
+      wide.close();
+    }
   });
 
   test('an agent that is proven takes no place of others [row 75]', async () => {
