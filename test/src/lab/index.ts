@@ -7,6 +7,7 @@ export { type Certificate, selfSigned } from './certificate.ts';
 export { Cli, type CliOptions, type CliResult, cliProgram } from './cli.ts';
 export { ConnectProxy, type ConnectProxyOptions } from './connect-proxy.ts';
 export { LoginUser, type LoginUserOptions } from './login-user.ts';
+export { LonelyHost, type LonelyResult } from './lonely-host.ts';
 export { type Ability, lacks, needs, type Skippable } from './needs.ts';
 export { Release } from './release.ts';
 export { fullSize, sized } from './size.ts';

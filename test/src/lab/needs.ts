@@ -6,6 +6,12 @@ const abilities = {
   /** A mount namespace with file systems of our own. */
   'mount namespaces': ['unshare', '-Urm', 'mount', '-t', 'tmpfs', 'tmpfs', '/mnt'],
   'network namespaces': ['unshare', '-Urn', 'true'],
+  /** Named ones, with a link between them and us. */
+  'veth links': [
+    'sh',
+    '-c',
+    '[ "$(id -u)" = 0 ] && ip link add crt0-$$ type veth peer name crt1-$$ && ip link delete crt0-$$ && ip netns list',
+  ],
   /** Its own /proc, and the next pid can be chosen in it. */
   'pid namespaces': [
     'unshare',
