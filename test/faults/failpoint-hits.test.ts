@@ -1,7 +1,7 @@
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { failpoints, ProcessTable } from '@codex-remote/platform';
-import { waitFor } from '@codex-remote/test/lab';
+import { freePort, PastedHome, waitFor } from '@codex-remote/test/lab';
 import { expect, test } from 'vitest';
 import { FailpointLab } from './support/failpoint-lab.ts';
 
@@ -18,9 +18,13 @@ test('every failpoint is met by programs that do their work', { timeout: 240_000
     await mkdir(lab.file('config'), { mode: 0o700 });
     await writeFile(lab.file('config/audit.json'), JSON.stringify({ segment_bytes: 256, keep_bytes: 256 }));
     for (let i = 0; i < 3; i++) await lab.restartController();
-    const url = 'https://controller.example';
-    await cli.json(['controller', 'start', '--listen', '127.0.0.1:0', '--public-url', url]);
+    const at = `127.0.0.1:${await freePort()}`;
+    await cli.json(['controller', 'start', '--listen', at, '--public-url', `https://${at}`]);
     await cli.json(['token', 'create', '--scope', 'machines:read']);
+    const { command } = await cli.json(['machine', 'invite', 'invited']);
+    const invited = await PastedHome.open(lab.file('invited'));
+    expect(await invited.paste(String(command))).toMatchObject({ status: 0 });
+    await invited.close();
     await cli.json(['machine', 'up', 'local']);
 
     await lab.start('ends', 'exit 7');

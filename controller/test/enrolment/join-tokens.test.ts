@@ -83,7 +83,7 @@ describe('a join token', () => {
     expect(JSON.parse(logged[0] ?? '')).toMatchObject({ tokenId: id, peer: '192.0.2.9:4711' });
   });
 
-  test('used by 100 keys at once lets exactly one in, and it is the one on disk', async () => {
+  test('used by 100 keys at once lets exactly one in, and it is the one on disk [row 77]', async () => {
     const { token } = await tokens.issue('box');
     const keys = Array.from({ length: 100 }, (_, i) => `${i}`.padStart(43, 'k'));
     const answers = await Promise.all(keys.map((key) => join1(attempt(token, key))));
@@ -93,7 +93,7 @@ describe('a join token', () => {
     expect(told.filter(({ result }) => result === 'token_used')).toHaveLength(99);
   });
 
-  test('used again by the same key, after its time too, is a success', async () => {
+  test('used again by the same key, after its time too, is a success [row 78]', async () => {
     const { token } = await tokens.issue('box');
     expect(await join1(attempt(token))).toBe(true);
     expect(await join1(attempt(token))).toBe(true);
@@ -103,7 +103,7 @@ describe('a join token', () => {
     expect(told.map(({ result }) => result)).toEqual(['enrolled', 'again', 'again']);
   });
 
-  test('says the same in each case in which it lets nobody in; log and audit say which', async () => {
+  test('says the same in each case in which it lets nobody in; log and audit say which [row 79]', async () => {
     const { token: expired } = await tokens.issue('box');
     clock.jump(joinTokenMs);
     const { token: revoked } = await tokens.issue('box');

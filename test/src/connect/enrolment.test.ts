@@ -137,7 +137,7 @@ describe('an agent with a token', () => {
     ]);
   });
 
-  test('that did not hear the answer comes again with it, and is in', async () => {
+  test('that did not hear the answer comes again with it, and is in [row 78]', async () => {
     const { token } = await tokens.issue('box');
     const self = agent('first', token);
     beforeWelcome = () => {
@@ -167,7 +167,7 @@ describe('an agent with a token', () => {
     expect(told).toEqual([]);
   });
 
-  test('of a machine that is removed never gets in again', async () => {
+  test('of a machine that is removed never gets in again [row 81]', async () => {
     const { token } = await tokens.issue('box');
     const self = agent('first', token);
     expect(await come(self)).toBe(true);

@@ -9,6 +9,8 @@ export { ConnectProxy, type ConnectProxyOptions } from './connect-proxy.ts';
 export { LoginUser, type LoginUserOptions } from './login-user.ts';
 export { LonelyHost, type LonelyResult } from './lonely-host.ts';
 export { type Ability, lacks, needs, type Skippable } from './needs.ts';
+export { PastedHome } from './pasted-home.ts';
+export { ProcessLists } from './process-lists.ts';
 export { Release } from './release.ts';
 export { fullSize, sized } from './size.ts';
 export { SmallDisk } from './small-disk.ts';
