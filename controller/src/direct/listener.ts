@@ -16,6 +16,8 @@ import type { TlsKey } from './self-signed.ts';
 
 /** Request line and headers, as on the private socket. */
 const maxHeaderBytes = 128 * 1024;
+/** The system asks a connection that has been quiet for so long whether its other side is there. */
+const keepAliveMs = 10_000;
 
 export interface DirectListenerOptions {
   readonly at: ListenAddress;
@@ -82,6 +84,9 @@ export class DirectListener {
       secureOptions: constants.SSL_OP_NO_TICKET,
       handshakeTimeout: provenWithinMs,
       noDelay: true,
+      // A follower that is gone without a word says nothing for hours.
+      keepAlive: true,
+      keepAliveInitialDelay: keepAliveMs,
     });
     this.#tls.on('connection', (socket: Socket) => {
       this.#sockets.add(socket);

@@ -19,6 +19,8 @@ const instead: readonly (readonly [RegExp, string])[] = [
     /^codex-remote controller (?:start|stop|logs|serve|install|rotate-certificate)\b.*/,
     'codex-remote controller status',
   ],
+  // It is the owner of the controller who looks at tokens.
+  [/^codex-remote token list$/, 'codex-remote controller status'],
   [/^codex-remote machine up -m (\S+).*/, 'codex-remote machine show -m $1'],
 ];
 
