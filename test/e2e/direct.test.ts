@@ -15,12 +15,14 @@ describe('a machine with a direct connection', () => {
   let lab: SshLab;
   /** Between controller and sshd: the tunnel is lost with it. */
   let proxy: TcpProxy;
+  let proxyPort: number;
   let cli: Cli;
   let port: number;
 
   beforeAll(async () => {
     lab = await SshLab.open();
     proxy = await TcpProxy.open(lab.server.port);
+    proxyPort = proxy.port;
     await lab.writeKnownHosts([
       lab.hostLine(lab.server).replaceAll(`:${lab.server.port} `, `:${proxy.port} `),
     ]);
@@ -176,6 +178,23 @@ describe('a machine with a direct connection', () => {
     }
     await waitFor('its refusal', async () => (await logged()).includes('certificate_mismatch'), 30_000);
     expect((await machine()).connected).toBe(false);
+    // SSH leads there again: that gives it the key, and it runs on.
+    proxy = await TcpProxy.open(lab.server.port, proxyPort);
+    await cli.json(['machine', 'up', 'box']);
+    const { certificate_sha256 } = await status();
+    expect((await endpoints())[1]?.spki_sha256).toEqual([certificate_sha256]);
+    expect(JSON.parse(await readFile(join(String(agent_home), 'agent.json'), 'utf8')).pid).toBe(pid);
+  });
+
+  test('that is taken down is not connected any more, whichever way it came', {
+    timeout: 90_000,
+  }, async () => {
+    await proxy.close();
+    await connected('direct');
+    proxy = await TcpProxy.open(lab.server.port, proxyPort);
+    expect(await cli.json(['machine', 'down', 'box'])).toMatchObject({ stopped: true });
+    expect((await machine()).connected).toBe(false);
+    expect((await status()).machines_connected).toBe(0);
   });
 });
 

@@ -1,5 +1,9 @@
+import { execFile } from 'node:child_process';
 import { once } from 'node:events';
+import { writeFile } from 'node:fs/promises';
 import type { Socket } from 'node:net';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { systemClock } from '@codex-remote/platform';
 import { call, defaultWireLimits, RemoteError, Session } from '@codex-remote/protocol/wire';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -12,6 +16,7 @@ import { waitFor } from '../lab/wait-for.ts';
 import { DirectPort, untilClosed } from './direct-port.ts';
 import { Meeting } from './meeting.ts';
 
+const run = promisify(execFile);
 const never = new AbortController().signal;
 
 const upgrade = (path: string, ...headers: string[]): string =>
@@ -112,6 +117,28 @@ describe("the controller's port for the network", () => {
     plain.write('GET /v1/machines HTTP/1.1\r\nHost: x\r\n\r\n');
     expect(await untilClosed(plain)).not.toContain('HTTP/1.1 2');
     expect(port.requests).toEqual([]);
+  });
+
+  test("is known to curl by its pin, and to OpenSSL's client by its certificate", async () => {
+    const certificate = join(meeting.dir, 'port.pem');
+    await writeFile(certificate, port.tls.certificate);
+    const curl = (pin: string) =>
+      run('curl', [
+        '-sk',
+        '--tlsv1.3',
+        '--pinnedpubkey',
+        `sha256//${pin}`,
+        `https://127.0.0.1:${port.port}/x`,
+      ]);
+    await curl(port.pin);
+    expect(port.requests).toEqual(['/x']);
+    // curl(1): 90 is a pin that does not match.
+    await expect(curl(pinOf(makeTlsKey(Date.now()).certificate))).rejects.toMatchObject({ code: 90 });
+    expect(port.requests).toEqual(['/x']);
+    const at = ['-connect', `127.0.0.1:${port.port}`, '-CAfile', certificate];
+    const client = run('openssl', ['s_client', ...at, '-verify_return_error', '-verify_quiet']);
+    client.child.stdin?.end('Q');
+    expect((await client).stdout).toContain('TLSv1.3');
   });
 
   test('new connections meet the new key once it serves; those before go on', async () => {
