@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -12,7 +12,9 @@ import { afterEach, expect, test } from 'vitest';
 import { Gateway } from '../../controller/src/gateway/gateway.ts';
 import { Links } from '../../controller/src/links/links.ts';
 
-const count = sized({ ci: 400, full: 10_000 });
+/** A socket that listens and one that is connected for each. */
+const most = Math.floor((openFiles() - 1_000) / 2);
+const count = Math.min(most, sized({ ci: 400, full: 10_000 }));
 /** Those of machine 0, whose session stays, are measured. */
 const callsAtLeast = 20;
 
@@ -84,4 +86,10 @@ function sessionOf(links: Links, index: number): Session {
   const session = links.of(`m${index}`).live?.session;
   if (!session) throw new Error(`m${index} is not connected`);
   return session;
+}
+
+/** How many descriptors a process may have, see getrlimit(2). */
+function openFiles(): number {
+  const [, soft] = /^Max open files +(\d+)/m.exec(readFileSync('/proc/self/limits', 'latin1')) ?? [];
+  return soft === undefined ? Number.POSITIVE_INFINITY : Number(soft);
 }

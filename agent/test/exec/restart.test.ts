@@ -18,12 +18,15 @@ afterEach(async () => {
   lab.close();
 });
 
+/** Seconds between two looks of a job: hundreds that start a process each time leave no time for anything else. */
+const pause = sized({ ci: 0.05, full: 2 });
+
 /** Notes its pid and start time, the signals it gets and its exit; ends when `go` is there. */
 const witness = (name: string, code: number) => `
   truth=${join(lab.home, name)}
   trap 'echo signalled >>$truth' TERM INT HUP
   read -r stat </proc/$$/stat; echo "start $stat" >>$truth
-  while [ ! -e ${join(lab.home, 'go')} ]; do sleep 0.05; done
+  while [ ! -e ${join(lab.home, 'go')} ]; do sleep ${pause}; done
   echo "exit ${code}" >>$truth; exit ${code}`;
 
 const truth = (name: string) => readIf(join(lab.home, name)).trim().split('\n');
