@@ -158,6 +158,9 @@ describe('a machine whose processes are killed and stopped', () => {
       'start',
       '-m',
       'local',
+      // A follower that is stopped for long would meet a gap.
+      '--log-limit',
+      '8GiB',
       '--cmd',
       `yes 0123456789abcde | head -c ${bytes} | tee >(sha256sum >${join(cli.home, 'flood.sha')})`,
     ]);
@@ -179,6 +182,10 @@ describe('a machine whose processes are killed and stopped', () => {
       hash.update(chunk);
       got += chunk.byteLength;
     });
+    let said = '';
+    follower.stderr.setEncoding('utf8').on('data', (text: string) => {
+      said += text;
+    });
     const closed = once(follower, 'close');
     await waitFor('the first bytes', () => got > 1_000_000);
     const [agent, controller] = [await agentPid(), await controllerPid()];
@@ -194,7 +201,7 @@ describe('a machine whose processes are killed and stopped', () => {
       process.kill(controller, 'SIGCONT');
     }
     expect(Math.max(...held)).toBeLessThan(200 * 1024 * 1024);
-    expect((await closed)[0]).toBe(0);
+    expect([(await closed)[0], said]).toEqual([0, '']);
     expect(got).toBe(bytes);
     expect(hash.digest('hex')).toBe((await readFile(join(cli.home, 'flood.sha'), 'utf8')).slice(0, 64));
     expect(await controllerPid()).toBe(controller);

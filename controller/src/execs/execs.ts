@@ -46,7 +46,7 @@ export interface ExecsOptions {
 /** A reader by position waits so long for a machine that went away in the middle of its stream. */
 const resumeWaitMs = 30_000;
 /** Logs of an ended exec that history has only the end of wait so long for a machine that is just reconnecting. */
-const endedWaitMs = 15_000;
+const endedWaitMs = 20_000;
 /** An id that history does not know waits so long for machines that are just reconnecting. */
 const findWaitMs = 5_000;
 /** Who waits for several is answered with what was last known of a machine that takes longer than this. */

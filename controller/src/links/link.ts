@@ -155,6 +155,8 @@ export class MachineLink {
   }
 
   #isReconnecting(): boolean {
+    // Connected; or it was until just now, and we were not told yet.
+    if (this.#live) return true;
     return this.#clock.monotonic() - this.#awaySince <= reconnectingMs;
   }
 

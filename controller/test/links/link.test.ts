@@ -142,6 +142,17 @@ describe('MachineLink', () => {
     expect(link.patience(15_000)).toBe(0);
   });
 
+  test('a connection that was there for long is waited for from the moment of its end, before the link is told', () => {
+    const clock = fakeClock();
+    const link = new MachineLink('box', clock);
+    const { session } = fakeSession();
+    link.attach(session, info('a'));
+    clock.advance(10 * 60_000);
+    Object.assign(session, { ended: new RemoteError('peer_silent', 'gone') });
+    expect(link.live).toBe(undefined);
+    expect(link.patience(15_000)).toBe(15_000);
+  });
+
   test('a removed machine tells everybody who waits', async () => {
     const link = new MachineLink('box', fakeClock());
     const waiting = expect(link.session(5_000, never)).rejects.toMatchObject({ code: 'unknown_machine' });
