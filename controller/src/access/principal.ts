@@ -33,7 +33,7 @@ export function isLocal(socket: object): boolean {
   return local.has(socket);
 }
 
-/** For logs and the audit. */
+/** For logs and the audit: `uid:1000`, `token:ID`. */
 export function nameOf(principal: Principal): string {
-  return principal.kind === 'local' ? 'local' : `token:${principal.id}`;
+  return principal.kind === 'local' ? `uid:${process.getuid?.() ?? 0}` : `token:${principal.id}`;
 }

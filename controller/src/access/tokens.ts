@@ -41,7 +41,7 @@ export interface TokenEvent {
   readonly tokenId?: string;
   /** Who did it, for `created` and `revoked`. */
   readonly by?: Principal;
-  /** Where that came from: `socket`, or an address. */
+  /** Where that came from: `unix`, or an address. */
   readonly from: string;
   /** Further failures of this address are not told one by one. */
   readonly silenced?: boolean;

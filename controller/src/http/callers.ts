@@ -42,7 +42,7 @@ interface Asked {
 export function callerOf({ method, headers, socket }: Asked, door: Door): Caller {
   refuseBrowsers(headers);
   const caller: Caller = isLocal(socket)
-    ? { principal: localPrincipal, source: 'socket' }
+    ? { principal: localPrincipal, source: 'unix' }
     : callerOfNetwork(headers, socket, door);
   if (method === 'POST') requireContentType(headers['content-type']);
   return caller;

@@ -1,6 +1,6 @@
 import type { ControllerStatus } from '@codex-remote/protocol/schema';
 import type { Clock } from '@codex-remote/protocol/wire';
-import type { Principal } from '../access/principal.ts';
+import { nameOf, type Principal } from '../access/principal.ts';
 import type { Tokens } from '../access/tokens.ts';
 import type { Audit } from '../audit/audit-log.ts';
 import type { Caller } from '../audit/entry.ts';
@@ -37,7 +37,7 @@ export interface ApiContext {
 export interface ApiCall {
   /** Who asks, from its connection. The route's scope was checked before the handler is called. */
   readonly principal: Principal;
-  /** Where the connection came from: `socket`, or the address of the other side. */
+  /** Where the connection came from: `unix`, or the address of the other side. */
   readonly source: string;
   readonly params: unknown;
   readonly query: unknown;
@@ -47,7 +47,5 @@ export interface ApiCall {
 
 /** Who asks, in the words of the audit log. */
 export function auditCaller({ principal, source }: Pick<ApiCall, 'principal' | 'source'>): Caller {
-  return principal.kind === 'local'
-    ? { principal: `uid:${process.getuid?.() ?? 0}`, source: 'unix' }
-    : { principal: `token:${principal.id}`, source };
+  return { principal: nameOf(principal), source };
 }

@@ -72,7 +72,7 @@ export class DoorLab {
     machines?: readonly string[],
   ): Promise<{ id: string; token: string }> {
     const wanted = { scopes: [...scopes], ...(machines && { machines: [...machines] }) };
-    return this.tokens.create(localPrincipal, 'socket', wanted);
+    return this.tokens.create(localPrincipal, 'unix', wanted);
   }
 
   ask({ method = 'GET', path, headers = {}, body, tls }: Asked): Promise<Answer> {

@@ -47,9 +47,9 @@ describe('a token', () => {
 
   test('ends after 30 days, or when it says, or never', async () => {
     const [usual, short, endless] = await Promise.all([
-      lab.tokens.create(local, 'socket', { scopes: ['machines:read'] }),
-      lab.tokens.create(local, 'socket', { scopes: ['machines:read'], ttl_ms: 1000 }),
-      lab.tokens.create(local, 'socket', { scopes: ['machines:read'], ttl_ms: 'none' }),
+      lab.tokens.create(local, 'unix', { scopes: ['machines:read'] }),
+      lab.tokens.create(local, 'unix', { scopes: ['machines:read'], ttl_ms: 1000 }),
+      lab.tokens.create(local, 'unix', { scopes: ['machines:read'], ttl_ms: 'none' }),
     ]);
     expect(endless.expires_at).toBeUndefined();
     const answers = async () => [
@@ -67,11 +67,11 @@ describe('a token', () => {
 
   test('that is revoked is so for the next process too', async () => {
     const { id, token } = await lab.token(['machines:read']);
-    await lab.tokens.revoke(local, 'socket', id);
+    await lab.tokens.revoke(local, 'unix', id);
     expect(await codeOf(token)).toBe('unauthorized');
     expect((await reopened()).list()).toMatchObject([{ id, status: 'revoked' }]);
-    expect(await lab.tokens.revoke(local, 'socket', id)).toMatchObject({ status: 'revoked' });
-    await expect(lab.tokens.revoke(local, 'socket', 'nope')).rejects.toMatchObject({ code: 'usage' });
+    expect(await lab.tokens.revoke(local, 'unix', id)).toMatchObject({ status: 'revoked' });
+    await expect(lab.tokens.revoke(local, 'unix', 'nope')).rejects.toMatchObject({ code: 'usage' });
   });
 
   test('shows when and from where it was last used, also to the next process', async () => {
@@ -97,7 +97,7 @@ describe('a token', () => {
     ['files outside its machines', { scopes: ['files:read:other'], machines: ['box'] }],
     ['runs outside its machines', { scopes: ['exec:run:other'], machines: ['box'] }],
   ])('is not made with %s', async (_what, wanted) => {
-    await expect(lab.tokens.create(local, 'socket', wanted)).rejects.toMatchObject({ code: 'usage' });
+    await expect(lab.tokens.create(local, 'unix', wanted)).rejects.toMatchObject({ code: 'usage' });
     expect(lab.tokens.list()).toEqual([]);
   });
 
@@ -118,7 +118,7 @@ describe('a token', () => {
     expect(await give({ scopes: ['logs:read'] }, ['admin'])).toBe('forbidden');
     expect(await give({ scopes: ['sync:write:app'] }, ['sync:write'])).toBe('forbidden');
 
-    const { id } = await lab.tokens.create(local, 'socket', { scopes: ['admin'], ttl_ms: day });
+    const { id } = await lab.tokens.create(local, 'unix', { scopes: ['admin'], ttl_ms: day });
     const admin: Principal = { kind: 'token', id, scopes: ['admin'] };
     const child = await lab.tokens.create(admin, '192.0.2.1', { scopes: ['admin'] });
     expect(child).toMatchObject({ created_by: `token:${id}`, expires_at: expect.any(String) });
@@ -133,9 +133,9 @@ describe('a token', () => {
 
 test('whatever is wrong with a token, the caller hears the same, and log and audit say what it was', async () => {
   const good = await lab.token(['admin']);
-  const expired = await lab.tokens.create(local, 'socket', { scopes: ['admin'], ttl_ms: 1 });
+  const expired = await lab.tokens.create(local, 'unix', { scopes: ['admin'], ttl_ms: 1 });
   const revoked = await lab.token(['admin']);
-  await lab.tokens.revoke(local, 'socket', revoked.id);
+  await lab.tokens.revoke(local, 'unix', revoked.id);
   lab.clock.ahead = 10;
   const [id, secret = ''] = good.token.split('.');
   const shown = [
@@ -181,14 +181,14 @@ describe('the connections of a token', () => {
     const [one, two] = [await lab.token(['admin']), await lab.token(['admin'])];
     const [first, second, kept] = await Promise.all([held(one.token), held(one.token), held(two.token)]);
     const ended = Promise.all([once(first, 'close'), once(second, 'close')]);
-    await lab.tokens.revoke(local, 'socket', one.id);
+    await lab.tokens.revoke(local, 'unix', one.id);
     await ended;
     expect(kept.destroyed).toBe(false);
     kept.destroy();
   });
 
   test('end when its time is over', async () => {
-    const { token } = await lab.tokens.create(local, 'socket', { scopes: ['admin'], ttl_ms: day });
+    const { token } = await lab.tokens.create(local, 'unix', { scopes: ['admin'], ttl_ms: day });
     const socket = await held(token);
     lab.clock.ahead = day;
     await once(socket, 'close');

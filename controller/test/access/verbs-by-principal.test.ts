@@ -103,12 +103,12 @@ beforeAll(async () => {
     if (/^(?:admin$|machines:|exec:|logs:|files:|sync:)/.test(scope))
       secrets.set(column, (await lab.token([scope], machine === undefined ? undefined : [machine])).token);
   }
-  const { token: expired } = await lab.tokens.create({ kind: 'local' }, 'socket', {
+  const { token: expired } = await lab.tokens.create({ kind: 'local' }, 'unix', {
     scopes: ['admin'],
     ttl_ms: 1,
   });
   const revoked = await lab.token(['admin']);
-  await lab.tokens.revoke({ kind: 'local' }, 'socket', revoked.id);
+  await lab.tokens.revoke({ kind: 'local' }, 'unix', revoked.id);
   secrets.set('wrong token', `${revoked.id}.${'A'.repeat(43)}`);
   secrets.set('expired', expired);
   secrets.set('revoked', revoked.token);

@@ -267,7 +267,7 @@ export const tokenView = z.object({
   scopes: z.array(z.string()),
   machines: z.array(machineName).optional(),
   created_at: z.string(),
-  /** Who made it: `local`, or `token:ID`. */
+  /** Who made it: `uid:1000`, or `token:ID`. */
   created_by: z.string(),
   /** Absent: it never ends by itself. */
   expires_at: z.string().optional(),
