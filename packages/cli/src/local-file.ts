@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto';
 import {
   closeSync,
   constants,
@@ -14,6 +13,9 @@ import {
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { RemoteError } from '@codex-remote/protocol/wire';
+
+/** `node:crypto` is loaded when a name is made: it takes 6 ms of a command that makes none. */
+const randomBytes = (count: number): Buffer => process.getBuiltinModule('node:crypto').randomBytes(count);
 
 const endings = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 

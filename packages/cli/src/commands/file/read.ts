@@ -3,7 +3,7 @@ import type { FilePart } from '@codex-remote/client';
 import type { FileInfo } from '@codex-remote/protocol/schema';
 import { RemoteError } from '@codex-remote/protocol/wire';
 import type { Context } from '../../context.ts';
-import type { LocalFile as Local } from '../../local-file.ts';
+import { LocalFile } from '../../local-file.ts';
 import type { Outcome } from '../../outcome.ts';
 import { usage } from '../../table/bind.ts';
 import { command } from '../../table/command.ts';
@@ -69,13 +69,12 @@ async function intoFile(
   dst: string,
   context: Context,
 ): Promise<Outcome> {
-  // Neither is loaded by a command that does without.
-  const { LocalFile } = await import('../../local-file.ts');
+  // None is loaded by a command that does without.
   const { resolve } = await import('node:path');
   const { createHash } = await import('node:crypto');
   const hash = createHash('sha256');
   let file: FileInfo | undefined;
-  let local: Local | undefined;
+  let local: LocalFile | undefined;
   try {
     for await (const part of parts) {
       if (part.kind === 'file') {
