@@ -24,6 +24,8 @@ export interface AgentHome {
   readonly wishes: string;
   /** Which runtime and bundle run, and which ran before. */
   readonly versions: string;
+  /** What it lets start, see policy/policy-file.ts. */
+  readonly policy: string;
   readonly execs: string;
   /** Runtime and bundles, shared by hash between hosts and controllers. */
   readonly store: string;
@@ -45,6 +47,7 @@ export function agentHome(path: string): AgentHome {
     keeper: join(path, 'keeper'),
     wishes: join(path, 'service.json'),
     versions: join(path, 'versions.json'),
+    policy: join(path, 'policy.json'),
     execs: join(path, 'execs'),
     store: join(base, 'store'),
     base,

@@ -7,6 +7,7 @@ import { runBridge } from './commands/bridge.ts';
 import { runDaemon } from './commands/daemon.ts';
 import { initAgent } from './commands/init.ts';
 import { type JoinAnswer, joinController, joinText, readInvitationFile } from './commands/join.ts';
+import { setPolicy } from './commands/policy.ts';
 import { purgeHome } from './commands/purge.ts';
 import { ReadyPipe } from './commands/ready-pipe.ts';
 import { startAgent } from './commands/start.ts';
@@ -69,6 +70,7 @@ const commands: Readonly<Record<string, (call: Call) => Promise<object | undefin
     await runBridge(home, process.stdin, process.stdout);
     return undefined;
   },
+  policy: async ({ home }) => setPolicy(home, await readStdin()),
   version: async () => ({ version: agentVersion }),
 };
 

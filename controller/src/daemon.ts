@@ -141,6 +141,9 @@ export async function runController(
         log.info({ machine: hello.machine, code: cause.code, err: cause.message }, 'machine disconnected');
         if (cause.code === 'peer_silent') machines.suspect(hello.machine);
       });
+      void machines
+        .tellPolicy(hello.machine)
+        .catch((error: unknown) => log.info({ err: RemoteError.from(error).message }, 'policy not told'));
       followReports(session, hello.machine, history, changes).catch((error: unknown) => {
         log.info({ machine: hello.machine, err: RemoteError.from(error).message }, 'reports ended');
       });

@@ -52,6 +52,7 @@ test('every failpoint is met by programs that do their work', { timeout: 240_000
     await cli.json(['exec', 'cancel', '--id', 'second']);
     await cli.json(['exec', 'cancel', '--id', 'first']);
     await cli.json(['exec', 'wait', '--id', 'third'], 0);
+    await cli.json(['machine', 'set', '-m', 'local', '--require-label']);
 
     // Retention takes what ended long ago, at the next start.
     await lab.noted('acknowledged', 'ends');

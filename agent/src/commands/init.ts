@@ -14,15 +14,19 @@ import {
   type DirectEndpoint,
   directEndpoint,
   machineName,
+  machinePolicy,
 } from '@codex-remote/protocol/schema';
 import { z } from 'zod';
 import { type AgentHome, agentHome, readAgentConfig } from '../home.ts';
+import { PolicyFile } from '../policy/policy-file.ts';
 
 const request = z.strictObject({
   base: z.string().refine(isAbsolute, 'absolute'),
   machine: machineName,
   controller_id: z.string().regex(/^[a-z0-9]{8,64}$/),
   controller_key: z.string().length(43),
+  /** What the machine lets start; absent: as before. */
+  policy: machinePolicy.optional(),
   /** `tunnel`: sockets that appear in the run folder. */
   endpoints: z.union([z.literal('tunnel'), z.array(agentEndpoint).min(1)]),
   /** Where the controller can be dialled without a tunnel, when there is none. */
@@ -60,6 +64,8 @@ export function initAgent(input: unknown, version: string): InitAnswer {
       ...(wanted.direct ? [throughProxy(home, wanted.direct)] : []),
     ],
   };
+  // Whoever runs this is on the machine: here it may also be widened. Before the config, so that no agent runs without it.
+  if (wanted.policy) new PolicyFile(home.policy).replace(wanted.policy);
   failpoint('agent.config.before');
   writeDurableSync(home.config, `${JSON.stringify(config, undefined, 2)}\n`);
   failpoint('agent.config.after');

@@ -99,6 +99,14 @@ function verbTable({
       const told = parseOrRefuse(agentVerbs['trust.set'].params, params, 'trust.set');
       return reply<'trust.set'>(channel, { endpoints: trust(told) });
     },
+    'policy.get': (channel, params) => {
+      parseOrRefuse(agentVerbs['policy.get'].params, params, 'policy.get');
+      return reply<'policy.get'>(channel, { policy: store.policy.get() });
+    },
+    'policy.set': (channel, params) => {
+      const { policy } = parseOrRefuse(agentVerbs['policy.set'].params, params, 'policy.set');
+      return reply<'policy.set'>(channel, store.policy.narrow(policy));
+    },
     'exec.reports': async (channel, params) => {
       parseOrRefuse(agentVerbs['exec.reports'].params, params, 'exec.reports');
       await serveReports(channel, store, clock);

@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto';
+import { hash, randomBytes } from 'node:crypto';
 import { closeSync, rmSync } from 'node:fs';
 import { failpoint } from '@codex-remote/platform';
 import type { ExecEnded, ExecSpec, ExecState } from '@codex-remote/protocol/schema';
@@ -14,6 +14,7 @@ import type { Tombstones } from '../exec/tombstones.ts';
 import { ExecFolder, type FolderSnapshot } from '../folder/folder.ts';
 import { writeLine } from '../folder/journal.ts';
 import type { StoredSpec } from '../folder/stored.ts';
+import type { PolicyFile } from '../policy/policy-file.ts';
 import type { Backlog } from '../queue/backlog.ts';
 import type { Waits } from '../queue/predecessors.ts';
 import { asRefusal } from '../shim/shim-factory.ts';
@@ -39,6 +40,7 @@ export interface AcceptanceParts {
   readonly execs: string;
   readonly digestKey: Buffer;
   readonly machine: Machine;
+  readonly policy: PolicyFile;
   readonly reserve: DiskReserve;
   readonly gate: Gate;
   readonly supply: ShimSupply;
@@ -122,8 +124,9 @@ export class Acceptance {
   async #accept(request: StartRequest, digest: string): Promise<ExecState> {
     if (this.#closed) throw new RemoteError('shutting_down', 'the agent is stopping', { sent: 'no' });
     const { execs, reserve, launcher, backlog } = this.#parts;
-    reserve.check();
     const { spec, script, stdin } = request;
+    this.#parts.policy.check({ ...spec, text_sha256: textDigest(spec, script) }, spec.exec_id);
+    reserve.check();
     const id = spec.exec_id;
     const folder = new ExecFolder(execs, id);
     const plan = await launcher.plan(spec, script && { path: folder.file('script'), now: script.path });
@@ -210,4 +213,9 @@ export class Acceptance {
       warnings: [...warnings],
     };
   }
+}
+
+/** What a policy can name a shell text by. */
+function textDigest({ command }: ExecSpec, script: Spooled | undefined): string | undefined {
+  return command.kind === 'cmd' ? hash('sha256', command.cmd, 'hex') : script?.sha256;
 }

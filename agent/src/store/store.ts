@@ -36,6 +36,7 @@ import { HolePuncher } from '../logs/hole-puncher.ts';
 import type { LogReserve } from '../logs/log-keeper.ts';
 import type { LogSource } from '../logs/read-logs.ts';
 import { readTail } from '../logs/tail.ts';
+import { PolicyFile } from '../policy/policy-file.ts';
 import { Backlog } from '../queue/backlog.ts';
 import { QueueSettingsFile } from '../queue/queue-settings.ts';
 import { ShimFactory } from '../shim/shim-factory.ts';
@@ -86,6 +87,8 @@ const defaultSpares = 3;
  */
 export class ExecStore {
   readonly environment: EnvironmentSource;
+  /** What of new requests is let in. */
+  readonly policy: PolicyFile;
   readonly #staging: string;
   readonly #clock: Clock;
   readonly #machine: Machine;
@@ -125,6 +128,7 @@ export class ExecStore {
     makePrivateDir(this.#staging);
     for (const name of readdirSync(this.#staging))
       rmSync(join(this.#staging, name), { recursive: true, force: true });
+    this.policy = new PolicyFile(join(home, 'policy.json'));
     const key = digestKey(join(home, 'digest.key'));
     this.#tombstones = new Tombstones(join(home, 'tombstones.db'));
     this.#gate = new Gate(execs);
@@ -171,6 +175,7 @@ export class ExecStore {
       execs,
       digestKey: key,
       machine,
+      policy: this.policy,
       reserve,
       gate: this.#gate,
       supply: this.#supply,
@@ -193,7 +198,7 @@ export class ExecStore {
 
   /**
    * Accepts and starts an exec, or attaches to the one that has its id. The reply means: on disk, and started, queued or
-   * judged. Throws `conflict`, `disk_low`, `args_too_long`, `fds_exhausted`, `state_unusable`, and `exec_not_found` or
+   * judged. Throws `conflict`, `policy_refused`, `disk_low`, `args_too_long`, `fds_exhausted`, `state_unusable`, and `exec_not_found` or
    * `ambiguous_id` for a predecessor: then nothing was accepted.
    */
   start(request: StartRequest): Promise<StartResult> {

@@ -4,6 +4,7 @@ import {
   type AgentService,
   agentService,
   type DirectEndpoint,
+  type MachinePolicy,
   type Stage,
 } from '@codex-remote/protocol/schema';
 import { type Clock, RemoteError } from '@codex-remote/protocol/wire';
@@ -70,6 +71,8 @@ export interface UpContext {
   readonly bundle: readonly string[];
   readonly controllerId: string;
   readonly controllerKey: string;
+  /** What the machine is to let start: here it is also widened. */
+  readonly policy: MachinePolicy;
   readonly endpoints: 'tunnel' | readonly AgentEndpoint[];
   /** Where the agent can dial us without a tunnel too. */
   readonly direct?: DirectEndpoint;
@@ -151,6 +154,7 @@ export async function up(context: UpContext): Promise<UpResult> {
         controller_key: context.controllerKey,
         endpoints: context.endpoints,
         ...(context.direct && { direct: context.direct }),
+        policy: context.policy,
       });
       const reply = present(
         await runAgentCommand(transport, { node, agent }, ['init'], initReply, { clock, signal, input }),

@@ -33,19 +33,28 @@ export class RequestBody {
 
   /**
    * The spec, which begins every body; what is read for it is read again by `read`. Throws `protocol_error`, `too_large`, and
-   * `cancelled` as `read` does.
+   * `cancelled` as `read` does. Not after `read`.
    */
-  async spec(): Promise<Uint8Array> {
-    // The spec is kept whatever its size, and not more.
-    this.#keepBytes = 2 * maxSpecBytes;
+  spec(): Promise<Uint8Array> {
+    return this.#stream('spec', maxSpecBytes);
+  }
+
+  /** The script, which follows the spec; as `spec`. */
+  script(): Promise<Uint8Array> {
+    return this.#stream('script', maxReplayBytes);
+  }
+
+  async #stream(name: 'spec' | 'script', maxBytes: number): Promise<Uint8Array> {
+    // What is looked at is kept, whatever its size, and not more.
+    this.#keepBytes = Math.max(maxReplayBytes, this.#keptBytes) + 2 * maxBytes;
     try {
-      return await this.#readSpec();
+      return await this.#readStream(name, maxBytes);
     } finally {
       this.#keepBytes = Math.max(maxReplayBytes, this.#keptBytes);
     }
   }
 
-  async #readSpec(): Promise<Uint8Array> {
+  async #readStream(name: 'spec' | 'script', maxBytes: number): Promise<Uint8Array> {
     const parser = new RecordParser({ split: true });
     const parts: Uint8Array[] = [];
     let bytes = 0;
@@ -53,9 +62,10 @@ export class RequestBody {
       const piece = this.#kept?.[at] ?? (await this.#pull());
       if (!piece) return Buffer.concat(parts);
       for (const record of parser.push(piece)) {
-        if (record.kind !== 'data' || record.stream !== streamId.spec) return Buffer.concat(parts);
+        if (name === 'script' && record.kind === 'data' && record.stream === streamId.spec) continue;
+        if (record.kind !== 'data' || record.stream !== streamId[name]) return Buffer.concat(parts);
         bytes += record.bytes.byteLength;
-        if (bytes > maxSpecBytes) throw new RemoteError('too_large', `a spec is over ${maxSpecBytes} bytes`);
+        if (bytes > maxBytes) throw new RemoteError('too_large', `the ${name} is over ${maxBytes} bytes`);
         parts.push(record.bytes.slice());
       }
     }

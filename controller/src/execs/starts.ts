@@ -1,6 +1,9 @@
-import type { StartReply } from '@codex-remote/protocol/schema';
+import { hash } from 'node:crypto';
+import { decide, type ExecSpec, type PolicyRequest, type StartReply } from '@codex-remote/protocol/schema';
+import { RemoteError } from '@codex-remote/protocol/wire';
 import type { Audit } from '../audit/audit-log.ts';
 import type { Caller } from '../audit/entry.ts';
+import type { MachineRecord } from '../registry/registry.ts';
 import type { Execs } from './execs.ts';
 import type { RequestBody } from './request-body.ts';
 import { StartAudit, specOf } from './start-audit.ts';
@@ -13,7 +16,7 @@ export interface StartOrder {
   readonly needs?: readonly string[] | undefined;
 }
 
-/** The way by which everybody's starts go: none is sent that was not recorded. */
+/** The way by which everybody's starts go: none is sent that was not recorded, or that the machine's policy refuses. */
 export class Starts {
   readonly #execs: Execs;
   readonly #audit: Audit;
@@ -23,12 +26,14 @@ export class Starts {
     this.#audit = audit;
   }
 
-  /** Throws what `Execs.start` throws, and `disk_low` where the audit log cannot be written. */
+  /** Throws what `Execs.start` throws, `policy_refused`, and `disk_low` where the audit log cannot be written. */
   async start(order: StartOrder, caller: Caller, signal: AbortSignal): Promise<StartReply> {
     const { machine, execId, body } = order;
     const account = new StartAudit(this.#audit, caller, machine, execId);
     const onSend = async (): Promise<void> => {
-      account.about(await specOf(body, execId));
+      const spec = await specOf(body, execId);
+      account.about(spec);
+      await this.#askPolicy(this.#execs.machine(machine), spec, body, signal);
       account.requested();
     };
     let reply: StartReply;
@@ -49,4 +54,48 @@ export class Starts {
     await account.accepted(reply);
     return reply;
   }
+
+  /** Who sends again what was accepted before gets that exec, whatever the policy is by now: nothing starts by it. */
+  async #askPolicy(
+    { name, policy }: MachineRecord,
+    spec: ExecSpec,
+    body: RequestBody,
+    signal: AbortSignal,
+  ): Promise<void> {
+    if (!policy) return;
+    const decision = decide(policy, await requestOf(spec, body));
+    if (decision.allowed || (await this.#isKnown(name, spec.exec_id, signal))) return;
+    throw new RemoteError('policy_refused', `the policy of ${name} refuses this: ${decision.why}`, {
+      machine: name,
+      exec_id: spec.exec_id,
+      sent: 'no',
+      hint: `\`codex-remote machine show -m ${name}\` has its policy; who runs the controller changes it with machine set`,
+      facts: { rule: decision.rule, policy: policy.mode, refused_by: 'controller' },
+    });
+  }
+
+  async #isKnown(machine: string, execId: string, signal: AbortSignal): Promise<boolean> {
+    try {
+      const { state } = await this.#execs.get(execId, machine, 0, signal);
+      return state.exec_id === execId;
+    } catch (error) {
+      const { code, details } = RemoteError.from(error);
+      // Retention has its tombstone: the machine answers from that.
+      if (code === 'exec_not_found') return details.facts?.removed_at !== undefined;
+      if (code === 'ambiguous_id') return false;
+      throw error;
+    }
+  }
+}
+
+async function requestOf(spec: ExecSpec, body: RequestBody): Promise<PolicyRequest> {
+  const { command } = spec;
+  if (command.kind === 'argv') return spec;
+  if (command.kind === 'cmd') return { ...spec, text_sha256: hash('sha256', command.cmd, 'hex') };
+  const script = await body.script().catch((error: unknown) => {
+    // No policy names one of this size.
+    if (RemoteError.from(error).code === 'too_large') return undefined;
+    throw error;
+  });
+  return { ...spec, text_sha256: script && hash('sha256', script, 'hex') };
 }

@@ -4,7 +4,9 @@ import {
   type MachineView,
   machineAdd,
   machineUp as machineUpRequest,
+  type PolicyView,
   type Prompt,
+  policyChange,
   promptAnswer,
   type QueuesReply,
   queuesRequest,
@@ -42,6 +44,18 @@ export async function setMachineQueues({ machines, audit }: ApiContext, call: Ap
     machines.setQueues(name, concurrency, query.connect_wait_ms, call.signal),
   );
   return { queues };
+}
+
+/** Before it is in force it is on disk who changed it, and to what. */
+export function setMachinePolicy({ machines, audit }: ApiContext, call: ApiCall): Promise<PolicyView> {
+  const { name } = machineParams.parse(call.params);
+  const change = policyChange.parse(call.body);
+  return audited(
+    audit,
+    { ...act(call, 'machine.set', name), facts: { policy: JSON.stringify(change) } },
+    () => machines.setPolicy(name, change, call.signal),
+    ({ policy, enforced_by }) => ({ result: 'done', facts: { policy: JSON.stringify(policy), enforced_by } }),
+  );
 }
 
 export async function removeMachine(

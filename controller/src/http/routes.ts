@@ -22,6 +22,7 @@ import {
   machineDown,
   machineUp,
   removeMachine,
+  setMachinePolicy,
   setMachineQueues,
   showMachine,
 } from './machine-routes.ts';
@@ -61,6 +62,7 @@ export const routes: readonly Route[] = [
   { method: 'GET', url: '/v1/machines/:name', scope: 'machines:read', kind: 'json', handle: showMachine },
   { method: 'DELETE', url: '/v1/machines/:name', scope: 'admin', kind: 'json', handle: removeMachine },
   { method: 'POST', url: '/v1/machines/:name/queues', scope: 'admin', kind: 'json', handle: setMachineQueues },
+  { method: 'POST', url: '/v1/machines/:name/policy', scope: 'admin', kind: 'json', handle: setMachinePolicy },
   { method: 'POST', url: '/v1/machines/:name/check', scope: 'machines:read', kind: 'json', handle: checkMachine },
   { method: 'POST', url: '/v1/machines/:name/up', scope: 'local', kind: 'records', handle: machineUp },
   { method: 'POST', url: '/v1/machines/:name/invite', scope: 'admin', kind: 'json', handle: inviteMachine },

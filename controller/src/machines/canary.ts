@@ -1,5 +1,5 @@
 import { newId } from '@codex-remote/platform';
-import { type ExecSpec, type ExecState, isEnded } from '@codex-remote/protocol/schema';
+import { canaryArgv, type ExecSpec, type ExecState, isEnded } from '@codex-remote/protocol/schema';
 import { type Clock, encodeRecord, RemoteError, streamId } from '@codex-remote/protocol/wire';
 import type { ExecChanges } from '../execs/changes.ts';
 import type { Execs } from '../execs/execs.ts';
@@ -30,7 +30,7 @@ export async function runCanary({
   const began = clock.monotonic();
   const spec: ExecSpec = {
     exec_id: `canary-${newId(clock.wall())}`,
-    command: { kind: 'argv', argv: ['/bin/sh', '-c', 'exit 0'] },
+    command: { kind: 'argv', argv: [...canaryArgv] },
     env: {},
     stdin: false,
     merge: false,

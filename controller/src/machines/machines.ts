@@ -9,6 +9,8 @@ import {
   type MachineUpResult,
   type MachineView,
   namePattern,
+  type PolicyChange,
+  type PolicyView,
   type QueueSettings,
   type QueueView,
   type SshContext,
@@ -29,6 +31,7 @@ import type { Ask } from '../ssh/question.ts';
 import { parseTarget } from '../ssh/target.ts';
 import { checkMachine } from './check.ts';
 import { MachineDown } from './down.ts';
+import { askAgent, changedPolicy, policyOf, policyView, tellAgent } from './policies.ts';
 import { queuesNow, setQueues } from './queues.ts';
 import { completeContext, isSshHost, memoryOf } from './ssh-access.ts';
 import { Tunnels } from './tunnels.ts';
@@ -106,8 +109,16 @@ export class Machines {
   /** As `show`, with what the machine says of its queues, where it answers. */
   async showWithQueues(name: string, signal: AbortSignal): Promise<MachineView> {
     const machine = this.#must(name);
-    const queues = await queuesNow(this.#world.links.of(machine.name), signal);
-    return { ...this.#view(machine), ...(queues && { queues }) };
+    const link = this.#world.links.of(machine.name);
+    const [queues, agent] = await Promise.all([queuesNow(link, signal), askAgent(link, signal)]);
+    const { policy, enforced_by, agent_policy } = policyView(policyOf(machine), agent);
+    return {
+      ...this.#view(machine),
+      policy,
+      policy_enforced_by: enforced_by,
+      ...(agent_policy && { agent_policy }),
+      ...(queues && { queues }),
+    };
   }
 
   /** How many execs of these queues run at once; the others stay as they are. */
@@ -120,6 +131,26 @@ export class Machines {
     const machine = this.#must(name);
     if (!machine.installation) throw notBroughtUp(machine.name);
     return setQueues(this.#world.links.of(machine.name), concurrency, connectWaitMs, signal);
+  }
+
+  /**
+   * Changes what may be started on a machine. The controller refuses from now on; the agent takes what is narrower than what
+   * it has at once, when it is connected, and anything from the next `machine up`. Throws `usage`.
+   */
+  async setPolicy(name: string, change: PolicyChange, signal: AbortSignal): Promise<PolicyView> {
+    return this.#turn(name, async () => {
+      const { registry, links } = this.#world;
+      const policy = changedPolicy(policyOf(this.#must(name)), change);
+      await registry.commit(name, () => ({ policy }));
+      return policyView(policy, await tellAgent(links.of(name), policy, signal));
+    });
+  }
+
+  /** For a machine that has just connected: it may have been away when its policy was narrowed. */
+  async tellPolicy(name: string): Promise<void> {
+    const { registry, links } = this.#world;
+    const policy = registry.get(name)?.policy;
+    if (policy) await tellAgent(links.of(name), policy, new AbortController().signal);
   }
 
   async add({ name, ssh, agent_home }: MachineAdd): Promise<MachineView> {
@@ -283,6 +314,7 @@ export class Machines {
       // As last reported: what runs there goes on while the machine is away.
       running: this.#countOf(machine, 'running'),
       queued: this.#countOf(machine, 'queued'),
+      ...(machine.policy ? { policy: machine.policy } : {}),
       added_at: machine.added_at,
     };
   }

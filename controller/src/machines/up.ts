@@ -20,6 +20,7 @@ import type { Ask, HostTransport } from '../ssh/index.ts';
 import { bundleFiles } from './bundle.ts';
 import { runCanary } from './canary.ts';
 import { localAgentBase, type MachineWorld } from './machines.ts';
+import { policyOf } from './policies.ts';
 import { environmentOf, memoryOf, sshTarget } from './ssh-access.ts';
 
 /** From the agent's start, or its tunnel's, to its handshake. */
@@ -75,6 +76,7 @@ export class MachineBringUp {
       bundle: bundleFiles(bundleDir),
       controllerId,
       controllerKey,
+      policy: policyOf(this.#world.registry.get(machine.name)),
       endpoints: local ? [{ kind: 'unix', path: paths.agentSocket }] : 'tunnel',
       ...(!local && this.#direct()),
       registerKey: (installed) => this.#register(installed),

@@ -1,5 +1,5 @@
 import { failpoint } from '@codex-remote/platform';
-import { agentService, machineName } from '@codex-remote/protocol/schema';
+import { agentService, machineName, machinePolicy } from '@codex-remote/protocol/schema';
 import { RemoteError } from '@codex-remote/protocol/wire';
 import { Low } from 'lowdb';
 import { z } from 'zod';
@@ -45,6 +45,7 @@ const record = z.object({
   agent_version: z.string().optional(),
   down_at: z.string().optional(),
   invites: z.array(invite).readonly().optional(),
+  policy: machinePolicy.optional(),
 });
 const document = z.object({ version: z.literal(1), machines: z.array(record) });
 type Document = z.infer<typeof document>;

@@ -1,4 +1,4 @@
-import type { AgentService, MachineView } from '@codex-remote/protocol/schema';
+import type { AgentService, MachinePolicy, MachineView } from '@codex-remote/protocol/schema';
 
 export type ConnectionKind = NonNullable<MachineView['connection']>;
 
@@ -63,6 +63,8 @@ export interface MachineRecord {
   /** It was taken down, and not brought up since. */
   down_at?: string;
   invites?: readonly Invite[];
+  /** What may be started there; absent: everything. */
+  policy?: MachinePolicy;
 }
 
 /** Some fields of a record, `undefined` where one is taken away. */

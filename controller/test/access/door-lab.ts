@@ -213,6 +213,7 @@ function machinesStandIn(): Machines {
     add: ({ name }: { name: string }) => Promise.resolve(view(name)),
     showWithQueues: (name: string) => Promise.resolve(view(name)),
     setQueues: () => Promise.resolve([]),
+    setPolicy: () => Promise.resolve({ policy: { mode: 'full' }, enforced_by: 'agent' }),
     remove: () => Promise.resolve(),
     check: (machine: string, context: object) => Promise.resolve({ machine, context }),
     up: (machine: string) => Promise.resolve({ machine, stages: [] }),

@@ -35,6 +35,7 @@ POST /v1/machines                       | + +  F F F F F  F F F F  F F F F F  U 
 GET /v1/machines/:name                  | + +  + + + F F  + + F F  M M F F M  U U U U U
 DELETE /v1/machines/:name               | + +  F F F F F  F F F F  F F F F F  U U U U U
 POST /v1/machines/:name/queues          | + +  F F F F F  F F F F  F F F F F  U U U U U
+POST /v1/machines/:name/policy          | + +  F F F F F  F F F F  F F F F F  U U U U U
 POST /v1/machines/:name/check           | + +  + + + F F  + + F F  M M F F M  U U U U U
 POST /v1/machines/:name/up              | + F  F F F F F  F F F F  F F F F F  U U U U U
 POST /v1/machines/:name/invite          | + +  F F F F F  F F F F  F F F F F  U U U U U
@@ -73,6 +74,7 @@ const requests: Readonly<Record<string, { query?: string; body?: unknown }>> = {
   'GET /v1/machines/:name/files/stat': { query: 'path_b64=eA' },
   'GET /v1/machines/:name/files/list': { query: 'path_b64=eA' },
   'GET /v1/machines/:name/files/read': { query: 'path_b64=eA' },
+  'POST /v1/machines/:name/policy': { body: { policy: 'full' } },
   'POST /v1/prompts/:id': { body: { answer: 'x' } },
   'GET /v1/execs': { query: 'machine=box' },
   'POST /v1/execs': { query: 'machine=box&exec_id=e-box' },

@@ -40,6 +40,7 @@ export class UpLab {
       bundle: this.bundle,
       controllerId: 'controller1',
       controllerKey: 'c'.repeat(43),
+      policy: { mode: 'full' },
       endpoints: 'tunnel',
       registerKey: async () => undefined,
       openTunnel: async (installed, fresh) => {

@@ -75,6 +75,10 @@ const advice: Partial<Record<ErrorCode, (m: string, id: string) => Advice>> = {
     next: `exec result --id ${id}`,
   }),
   ambiguous_id: () => ({ hint: 'give more of the id, or --machine', next: 'exec list' }),
+  policy_refused: (m) => ({
+    hint: 'machine show has the policy of the machine; machine set changes it',
+    next: `machine show -m ${m}`,
+  }),
   host_key_unknown: (m) => ({
     hint: 'compare the fingerprint with the one shown on the machine, then pass it to --accept-host-key',
     next: `machine up -m ${m} --accept-host-key FINGERPRINT`,

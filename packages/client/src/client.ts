@@ -15,6 +15,8 @@ import type {
   MachineDownResult,
   MachineUp,
   MachineView,
+  PolicyChange,
+  PolicyView,
   QueueSettings,
   QueueView,
   SignalName,
@@ -176,6 +178,23 @@ export class ControllerClient {
       'queues',
     );
     return arrayOf(value.queues, 'queues').map(readQueueView);
+  }
+
+  async setPolicy(name: string, change: PolicyChange, options: Options = {}): Promise<PolicyView> {
+    const path = `/v1/machines/${encodeURIComponent(name)}/policy`;
+    const view = objectOf(
+      await this.connection.json({
+        method: 'POST',
+        path,
+        headers: jsonHeaders,
+        body: json(change),
+        ...options,
+      }),
+      'policy',
+    );
+    stringOf(objectOf(view.policy, 'policy').mode, 'mode');
+    stringOf(view.enforced_by, 'enforced_by');
+    return view as PolicyView;
   }
 
   async checkMachine(name: string, ssh: SshContext, options: Options = {}): Promise<MachineCheck> {

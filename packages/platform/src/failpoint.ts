@@ -74,6 +74,8 @@ export const failpoints = [
   'agent.queued_end.after',
   'agent.queues.before',
   'agent.queues.after',
+  'agent.policy.before',
+  'agent.policy.after',
   'agent.identity.before',
   'agent.identity.after',
   'agent.go.after',

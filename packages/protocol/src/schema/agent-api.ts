@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { execReport, execState, logSelection, signalName } from './exec.ts';
 import { fileInfo, fileVersion, listCursor, maxListEntries, remotePath } from './files.ts';
 import { execId, machineName, queueName } from './names.ts';
+import { machinePolicy } from './policy.ts';
 
 /** How many execs of a queue that nobody has set run at once. */
 export const defaultConcurrency = 1;
@@ -130,6 +131,14 @@ export const agentVerbs = {
       spki_sha256: z.array(z.string().length(44)).min(1).max(3),
     }),
     reply: z.object({ endpoints: z.number().int().nonnegative() }),
+  },
+  /** What the machine lets start. */
+  'policy.get': { shape: 'call', params: z.strictObject({}), reply: z.object({ policy: machinePolicy }) },
+  /** Durable when it replies. Only narrows; `applied: false` where it would let more start: that is for who is on the machine. */
+  'policy.set': {
+    shape: 'call',
+    params: z.strictObject({ policy: machinePolicy }),
+    reply: z.object({ policy: machinePolicy, applied: z.boolean() }),
   },
   /**
    * Agent: `{reports: ExecReport[]}` first for every running and every not yet acknowledged exec, in pages, then

@@ -3,6 +3,7 @@ import type { WireError } from '../wire/errors.ts';
 import { queueSettings, queueView } from './agent-api.ts';
 import { execState, logSelection, signalName } from './exec.ts';
 import { execId, machineName } from './names.ts';
+import { machinePolicy, policyMode } from './policy.ts';
 import { agentService } from './service.ts';
 
 /**
@@ -17,6 +18,7 @@ import { agentService } from './service.ts';
  *   POST   /v1/machines                        MachineAdd -> MachineView
  *   GET    /v1/machines/:name                  MachineView, with `queues`
  *   POST   /v1/machines/:name/queues?connect_wait_ms=   {concurrency: QueueSettings} -> {queues: QueueView[]}
+ *   POST   /v1/machines/:name/policy           PolicyChange -> PolicyView
  *   DELETE /v1/machines/:name                  -> {removed:true}
  *   POST   /v1/machines/:name/check            SshContext -> MachineCheck
  *   POST   /v1/machines/:name/up               MachineUp -> records: event {stage: Stage} or {prompt: Prompt} each, last event {up: MachineUpResult} or {error}
@@ -139,6 +141,25 @@ export type Prompt = z.infer<typeof prompt>;
 export const promptAnswer = z.strictObject({ answer: z.string().max(4096).optional() });
 export type PromptAnswer = z.infer<typeof promptAnswer>;
 
+/** What is to be changed of a policy; what is absent stays. A list replaces the one before. */
+export const policyChange = z.strictObject({
+  policy: policyMode.optional(),
+  allow: z.array(z.string()).max(128).optional(),
+  allow_cwd: z.array(z.string()).max(64).optional(),
+  allow_env: z.array(z.string()).max(64).optional(),
+  require_label: z.boolean().optional(),
+});
+export type PolicyChange = z.infer<typeof policyChange>;
+
+export const policyView = z.object({
+  policy: machinePolicy,
+  /** Who refuses what it does not let start: the agent too, or this controller alone (an agent that is away, older, or has a wider one). */
+  enforced_by: z.enum(['agent', 'controller']),
+  /** Where it is another one: what the agent has. A wider one than that is taken from `machine up` only. */
+  agent_policy: machinePolicy.optional(),
+});
+export type PolicyView = z.infer<typeof policyView>;
+
 export const machineView = z.object({
   machine: machineName,
   ssh: z.string().optional(),
@@ -155,6 +176,11 @@ export const machineView = z.object({
   installed: z.boolean(),
   running: z.number().int().optional(),
   queued: z.number().int().optional(),
+  /** What may be started there; absent: everything. */
+  policy: machinePolicy.optional(),
+  /** In the answer about one machine. */
+  policy_enforced_by: z.enum(['agent', 'controller']).optional(),
+  agent_policy: machinePolicy.optional(),
   /** In the answer about one machine that is connected and knows queues. */
   queues: z.array(queueView).optional(),
   added_at: z.string(),

@@ -49,8 +49,9 @@ const capabilities = z.array(z.string().regex(/^[a-z0-9._-]{1,32}$/)).max(32);
  *   log_limit   `log_limit_bytes` and `log_limit_action` of an ExecSpec
  *   trust       `trust.set`
  *   files       `file.stat`, `file.list`, `file.read`
+ *   policy      `policy.get`, `policy.set`: it enforces a policy of its own
  */
-export const ownCapabilities = ['queues', 'log_limit', 'trust', 'files'] as const;
+export const ownCapabilities = ['queues', 'log_limit', 'trust', 'files', 'policy'] as const;
 export type Capability = (typeof ownCapabilities)[number];
 
 export const transportKind = z.enum(['unix', 'wss', 'ws']);

@@ -9,4 +9,6 @@ export * from './exec.ts';
 export * from './files.ts';
 export * from './hello.ts';
 export * from './names.ts';
+export * from './policy.ts';
+export * from './policy-pattern.ts';
 export * from './service.ts';

@@ -57,6 +57,7 @@ const registry = {
   log_gone: { http: 410, retryable: false, when: 'the log file was removed under the exec' },
   log_type: { http: 409, retryable: false, when: 'the log is not the regular file that was written' },
   state_unusable: { http: 500, retryable: false, when: 'a state file or folder of ours cannot be read, written or trusted' },
+  policy_refused: { http: 403, retryable: false, when: 'the policy of the machine does not let this start; `rule` says what of it' },
   audit_damaged: { http: 500, retryable: false, when: 'the audit log is not as it was written; `file` and `line` name the first line that is not' },
   fds_exhausted: { http: 503, retryable: true, when: 'the process is out of file descriptors; running work is kept' },
   file_not_found: { http: 404, retryable: false, when: 'there is nothing of that name on the machine, or a folder on the way to it is missing' },

@@ -1,4 +1,4 @@
-import type { MachineView, QueueView } from '@codex-remote/protocol/schema';
+import type { MachinePolicy, MachineView, QueueView } from '@codex-remote/protocol/schema';
 import { textOf } from '../exec/render.ts';
 
 export function connectionText({ connected, connection, installed }: MachineView): string {
@@ -18,6 +18,19 @@ export function queueText({ concurrency, running, queued }: QueueView): string {
   return `${concurrency === 0 ? 'paused' : `${concurrency} at once`}; ${running} running, ${queued} queued`;
 }
 
+/** `allow: make test ... | ls; directories /srv; with a label` */
+export function policyText({ mode, allow, cwd, env, require_label }: MachinePolicy): string {
+  const lists: [string, readonly string[] | undefined][] = [
+    ['directories', cwd],
+    ['variables', env],
+  ];
+  return [
+    mode === 'allow' ? `allow: ${(allow ?? []).join(' | ') || 'nothing'}` : mode,
+    ...lists.flatMap(([name, list]) => (list ? [`${name} ${list.join(' ')}`] : [])),
+    ...(require_label ? ['with a label'] : []),
+  ].join('; ');
+}
+
 export function machineText(view: MachineView): string {
   const lines = [`${view.machine}: ${connectionText(view)}`];
   const facts: [string, string | number | undefined][] = [
@@ -28,6 +41,9 @@ export function machineText(view: MachineView): string {
     ['agent', view.agent_version],
     ['agent home', view.agent_home],
     ['service', serviceText(view.service)],
+    ['policy', view.policy && policyText(view.policy)],
+    ['enforced by', view.policy_enforced_by],
+    ['policy of the agent', view.agent_policy && policyText(view.agent_policy)],
     ['running', view.running],
     ['queued', view.queued || undefined],
     ...(view.queues ?? []).map((queue): [string, string] => [`queue ${queue.queue}`, queueText(queue)]),
