@@ -14,7 +14,8 @@ libc=$(getconf GNU_LIBC_VERSION 2>/dev/null)
 
 /**
  * `base` made absolute (empty before: the host's own choice); `cleaned`: `logout`, `age` or empty; `near`: the nearest
- * folder that there is; `free`: its KiB, empty where df cannot be read.
+ * folder that there is; `free`: its KiB, empty where df cannot be read; `open`: a folder on the way in which every user of
+ * the host can put something else in the place of what leads to `base`, as checkParents of the agent has it.
  */
 export const lookAtPlace = `
 [ -n "$base" ] || base=\${CODEX_REMOTE_AGENT_HOME:-}
@@ -32,6 +33,12 @@ case $base/ in
 esac
 near=$base
 while [ ! -d "$near" ] && [ "$near" != / ]; do near=$(dirname "$near"); done
+open=; way=$base
+while [ "$way" != / ]; do
+  way=$(dirname "$way")
+  [ -z "$(find "$way" -prune ! -perm -1 ! -perm -10 2>/dev/null)" ] || open=
+  [ -z "$(find "$way" -prune -perm -2 ! -perm -1000 2>/dev/null)" ] || open=$way
+done
 free=; last=
 for word in $(df -Pk "$near" 2>/dev/null | tail -n 1); do
   case $word in *%) [ -n "$free" ] || free=$last ;; esac

@@ -21,6 +21,8 @@ export interface Probe {
   readonly base: string;
   /** What systems do with the place: `logout`: removed when the user logs out; `age`: cleaned by age, or at a reboot. */
   readonly cleaned: '' | 'logout' | 'age';
+  /** A folder on the way to it that every user of the machine can change; empty where there is none. */
+  readonly open: string;
   readonly freeKb: number;
   /** Empty: a file could be written. */
   readonly notWritable: '' | 'access' | 'write';
@@ -49,7 +51,9 @@ say base "$base"
 [ -z "$cleaned" ] || say cleaned "$cleaned"
 say free_kb "$free"
 umask 077
-if [ ! -w "$near" ]; then
+if [ -n "$open" ]; then
+  say open "$open"
+elif [ ! -w "$near" ]; then
   say not_writable access
 elif mkdir -p "$base/store" && printf '#!/bin/sh\\nexit 0\\n' >"$base/store/.probe-$S" && [ -s "$base/store/.probe-$S" ]; then
   chmod 700 "$base/store/.probe-$S"
@@ -126,6 +130,7 @@ function readProbe(report: ScriptReport): Probe {
     home: said('home'),
     systemd: report.get('systemd') !== undefined,
     base,
+    open: said('open'),
     cleaned: cleaned === 'logout' || cleaned === 'age' ? cleaned : '',
     // A machine whose df we cannot read is not refused for it.
     freeKb: /^\d{1,15}$/.test(said('free_kb')) ? Number(said('free_kb')) : Number.POSITIVE_INFINITY,
@@ -143,8 +148,17 @@ function readProbe(report: ScriptReport): Probe {
   };
 }
 
-/** Throws `state_unusable` where the agent's records would be gone with the user's session. */
+/** Throws `state_unusable` where the agent's records would be gone with the user's session, or others could replace them. */
 export function requireLastingPlace(probe: Probe): void {
+  if (probe.open !== '')
+    throw new RemoteError(
+      'state_unusable',
+      `${probe.base} on the machine is no place for our files: ${probe.open} can be changed by other users`,
+      {
+        hint: `\`chmod go-w ${probe.open}\` there, or choose another place with --agent-home`,
+        facts: { base: probe.base },
+      },
+    );
   if (probe.cleaned !== 'logout') return;
   throw new RemoteError(
     'state_unusable',

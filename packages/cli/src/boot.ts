@@ -3,7 +3,7 @@
  * is compiled when a file is loaded; this one is taken when a command has ended and holds every function that it called,
  * a tenth of the time of a short command. A file per verb, since verbs call different functions.
  */
-import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Script } from 'node:vm';
 import { codeCacheFolder } from './code-cache.ts';
@@ -56,7 +56,6 @@ function keep(path: string, code: number): void {
   if (code === 2 || helped) return;
   const fresh = `${path}.${process.pid}`;
   try {
-    mkdirSync(join(path, '..'), { recursive: true, mode: 0o700 });
     writeFileSync(fresh, script.createCachedData(), { mode: 0o600, flush: true });
     renameSync(fresh, path);
   } catch {

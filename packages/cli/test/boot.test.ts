@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { StandInController } from '@codex-remote/client/testing';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -58,3 +58,15 @@ test.each([[['exec', 'lsit']], [['exec', 'list', '--help']], [['exec', '../x']]]
     expect(kept()).toEqual([]);
   },
 );
+
+test('code in a folder that others can write to is not run, and none is kept there [row 100]', async () => {
+  const folder = join(controller.home, 'cache/code');
+  mkdirSync(folder, { recursive: true });
+  chmodSync(folder, 0o777);
+  expect(await boot('exec', 'list')).toMatchObject({ status: 0 });
+  expect(kept()).toEqual([]);
+  chmodSync(folder, 0o755);
+  await boot('exec', 'list');
+  expect(kept()).toHaveLength(1);
+  expect(statSync(folder).mode & 0o777).toBe(0o700);
+});

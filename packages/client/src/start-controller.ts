@@ -2,6 +2,7 @@ import { accessSync, constants, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import {
   type ControllerPaths,
+  checkParents,
   execIdName,
   execMarkName,
   failpoint,
@@ -166,6 +167,7 @@ async function look(socket: string, replaced: string | undefined): Promise<strin
 }
 
 function makePrivate(folder: string): void {
+  checkParents(folder);
   try {
     mkdirSync(folder, { recursive: true, mode: 0o700 });
     accessSync(folder, constants.R_OK | constants.W_OK | constants.X_OK);

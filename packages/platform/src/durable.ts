@@ -18,16 +18,18 @@ import { type FileHandle, open, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { RemoteError } from '@codex-remote/protocol/wire';
 import { failpoint } from './failpoint.ts';
+import { checkParents } from './trusted-parents.ts';
 
 /** Names of half-written files begin so; who owns a folder sweeps them at its start. */
 const temporaryPrefix = '.tmp-';
 
 /**
  * Makes `path` and its missing parents, each 0700 whatever the umask, and checks that the last one is a real directory
- * of ours that no other user can write. Throws `state_unusable`.
+ * of ours that no other user can write, or put another in the place of. Throws `state_unusable`.
  */
 export function makePrivateDir(path: string): void {
   try {
+    checkParents(path);
     mkdirSync(path, { recursive: true, mode: 0o700 });
     const stat = lstatSync(path);
     if (!stat.isDirectory()) throw unusable(path, 'is not a directory');

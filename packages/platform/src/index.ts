@@ -15,4 +15,5 @@ export * from './log-file.ts';
 export * from './paths.ts';
 export * from './process-identity.ts';
 export * from './state-file.ts';
+export * from './trusted-parents.ts';
 export * from './ws-transport.ts';
