@@ -41,6 +41,7 @@ import { Links } from './links/links.ts';
 import { bundleFiles } from './machines/bundle.ts';
 import { Machines } from './machines/machines.ts';
 import { Prompts } from './machines/prompts.ts';
+import { comesByItself } from './registry/joined.ts';
 import { LowdbRegistry } from './registry/lowdb-registry.ts';
 import { listenPrivately } from './sockets.ts';
 import { takeOver } from './take-over.ts';
@@ -100,7 +101,10 @@ export async function runController(
     log,
     record: (event) => audit.record(auditOfToken(event)),
   });
-  const links = new Links(clock);
+  const links = new Links(clock, (machine) => {
+    const record = registry.get(machine);
+    return record !== undefined && comesByItself(record);
+  });
   const changes = new ExecChanges();
   const execs = new Execs({ registry, links, history, changes, clock });
   const joinTokens = new JoinTokens({

@@ -173,10 +173,53 @@ describe('a machine with no route but to the controller, a shell, and curl', () 
     const link = async () => readFile(join(await agentHome(host), 'link.json'), 'utf8');
     await waitFor('the refusal', async () => (await link()).includes('"unauthorized"'), 30_000);
     // Nor with its token, where the machine is there again.
-    await cli.json(['machine', 'invite', 'gpu']);
+    const anew = await cli.json(['machine', 'invite', 'gpu']);
+    expect(await cli.json(['machine', 'check', 'gpu'])).toMatchObject({
+      ssh_ok: null,
+      daemon_ok: false,
+      next_command: 'codex-remote machine invite -m gpu',
+      error: { message: expect.stringContaining('has not joined yet') },
+    });
     const pasted = await host.exec(['/bin/sh'], `${command}\n`);
     expect(pasted.status).toBe(1);
     expect(await cli.json(['machine', 'show', 'gpu'])).toMatchObject({ connected: false, installed: false });
+    // But by the new line, as it was before.
+    expect(JSON.parse((await host.exec(['/bin/sh'], `${anew.command}\n`)).stdout)).toMatchObject({
+      ok: true,
+    });
+    expect(await cli.json(['machine', 'check', 'gpu'])).toMatchObject({ daemon_ok: true });
+  });
+
+  test('is no second machine of the same controller', { timeout: minutes }, async () => {
+    const { command } = await cli.json(['machine', 'invite', 'second']);
+    const pasted = await host.exec(['/bin/sh'], `${command}\n`);
+    expect(JSON.parse(pasted.stdout)).toMatchObject({
+      ok: false,
+      error: { code: 'conflict', message: expect.stringContaining('joined as gpu already') },
+    });
+    expect(await cli.json(['machine', 'check', 'gpu'])).toMatchObject({ daemon_ok: true });
+  });
+
+  test('is let go by machine down, with its execs running on, and comes back by a line', {
+    timeout: 2 * minutes,
+  }, async () => {
+    await cli.json(['exec', 'start', '-m', 'gpu', '--id', 'outlives', '--cmd', 'sleep 20; exit 3']);
+    expect(await cli.json(['machine', 'down', 'gpu', '--purge'], 1)).toMatchObject({
+      error: { code: 'conflict' },
+    });
+    expect(await cli.json(['machine', 'down', 'gpu'])).toMatchObject({
+      ok: true,
+      stopped: true,
+      running: expect.arrayContaining(['outlives']),
+    });
+    const offline = await cli.json(['exec', 'start', '-m', 'gpu', '--cmd', 'exit 0'], 1);
+    expect(offline).toMatchObject({
+      error: { code: 'machine_offline', hint: expect.stringContaining('machine invite -m gpu') },
+    });
+    const { command } = await cli.json(['machine', 'invite', 'gpu']);
+    const pasted = await host.exec(['/bin/sh'], `${command}\n`);
+    expect(JSON.parse(pasted.stdout)).toMatchObject({ ok: true, already_joined: false });
+    await cli.json(['exec', 'wait', '--id', 'outlives'], 3);
   });
 });
 

@@ -1,6 +1,7 @@
 import { type Invited, localMachine, machineName } from '@codex-remote/protocol/schema';
 import { type Clock, RemoteError } from '@codex-remote/protocol/wire';
 import type { Links } from '../links/links.ts';
+import { comesByItself } from '../registry/joined.ts';
 import type { Registry } from '../registry/registry.ts';
 import { bundleFile } from './bundle-file.ts';
 import { type Introduction, joinScript } from './join-script.ts';
@@ -43,8 +44,8 @@ export class Invitations {
     this.#options = options;
   }
 
-  /** Throws `no_reachable_endpoint`, `usage`, `conflict` where the machine is connected, `runtime_unsupported`. */
-  async invite(machine: string): Promise<Invited> {
+  /** Throws `no_reachable_endpoint`, `usage`, `conflict` where SSH reaches the machine, `runtime_unsupported`. */
+  async invite(machine: string): Promise<{ invited: Invited; tokenId: string }> {
     const { payload, token, address } = await this.#issue(machine);
     const script = scriptFor(
       this.#introduction(machine, token.expiresAt, address),
@@ -56,14 +57,17 @@ export class Invitations {
       name: scriptName,
       sha256: sha256Of(script),
     });
-    return { machine, command, expires_at: iso(token.expiresAt) };
+    return { invited: { machine, command, expires_at: iso(token.expiresAt) }, tokenId: token.id };
   }
 
   /** As one file; see `invite`. */
-  async bundle(machine: string): Promise<{ expires_at: string; file: AsyncIterable<Uint8Array> }> {
+  async bundle(
+    machine: string,
+  ): Promise<{ expires_at: string; tokenId: string; file: AsyncIterable<Uint8Array> }> {
     const { payload, token, address } = await this.#issue(machine);
     const introduction = this.#introduction(machine, token.expiresAt, address);
-    return { expires_at: introduction.expires_at, file: bundleFile(introduction, payload, token.token) };
+    const file = bundleFile(introduction, payload, token.token);
+    return { expires_at: introduction.expires_at, tokenId: token.id, file };
   }
 
   /** The script of an invitation that is within its time: the same bytes as when it was made. */
@@ -91,8 +95,9 @@ export class Invitations {
       );
     machineName.parse(machine);
     const known = registry.get(machine);
-    if (known && links.of(machine).live)
-      throw new RemoteError('conflict', `conflict: ${machine} is connected already`, {
+    // One that joined is invited again to bring it the agent of this release.
+    if (known && !comesByItself(known) && links.of(machine).live)
+      throw new RemoteError('conflict', `conflict: ${machine} is connected already, over SSH`, {
         machine,
         hint: `\`codex-remote machine remove ${machine}\` first, where another host is to be it`,
       });

@@ -65,14 +65,15 @@ export function lackOf(link: MachineLink, needs: readonly string[]): RemoteError
   const known = link.live?.info.hello.capabilities;
   const missing = known && needs.find((need) => !known.includes(need));
   if (missing === undefined) return undefined;
+  const { hint = '', facts } = link.bringsAgent('replaces it; its execs go on');
   return new RemoteError(
     'agent_outdated',
     `the agent of ${link.machine} is too old: it does not know ${missing}`,
     {
       machine: link.machine,
       sent: 'no',
-      hint: `\`codex-remote machine up -m ${link.machine}\` replaces it; its execs go on`,
-      facts: { missing },
+      hint,
+      facts: { ...facts, missing },
     },
   );
 }

@@ -96,7 +96,7 @@ export class Execs {
     onSend?: () => Promise<void>,
   ): Promise<StartReply> {
     const machine = this.machine(machineName);
-    if (!machine.installation) throw notBroughtUp(machine.name).with({ exec_id: execId });
+    if (!machine.installation) throw notBroughtUp(machine).with({ exec_id: execId });
     const link = this.#options.links.of(machine.name);
     let waitMs = link.patience(connectWaitMs);
     let sent: 'no' | 'unknown' = 'no';

@@ -60,7 +60,7 @@ export class Files {
         machine,
         this.#registry.list().map(({ name }) => name),
       );
-    if (!known.installation) throw notBroughtUp(machine);
+    if (!known.installation) throw notBroughtUp(known);
     try {
       return await work(this.#links.of(machine));
     } catch (error) {

@@ -1,5 +1,12 @@
 import type { Hello } from '@codex-remote/protocol/schema';
-import { type Clock, defaultWireLimits, RemoteError, type Session } from '@codex-remote/protocol/wire';
+import {
+  type Clock,
+  defaultWireLimits,
+  type ErrorDetails,
+  RemoteError,
+  type Session,
+} from '@codex-remote/protocol/wire';
+import { bringsAgent } from '../registry/joined.ts';
 import type { ConnectionKind } from '../registry/registry.ts';
 
 /** A machine that was connected within this time is taken to be reconnecting: four times the agent's longest wait. */
@@ -46,8 +53,12 @@ export class MachineLink {
   /** It was taken down: no connection comes until somebody brings it up. */
   #down = false;
 
+  /** Whether it dials in by itself, and nobody here can bring its agent. */
+  readonly #invited: () => boolean;
+
   /** `bornMs`: when this controller began to take connections, on the monotonic clock. */
-  constructor(machine: string, clock: Clock, bornMs = clock.monotonic()) {
+  constructor(machine: string, clock: Clock, bornMs = clock.monotonic(), invited = () => false) {
+    this.#invited = invited;
     this.machine = machine;
     this.#clock = clock;
     this.#awaySince = bornMs;
@@ -176,9 +187,14 @@ export class MachineLink {
     if (this.live) return;
     this.#outdated = cause.with({
       machine: this.machine,
-      hint: `\`codex-remote machine up -m ${this.machine}\` brings the agent of this release; its execs go on`,
+      ...this.bringsAgent('brings the agent of this release; its execs go on'),
     });
     for (const waiter of [...this.#waiters]) waiter.reject(this.#outdated);
+  }
+
+  /** What brings an agent there, as details of an error. */
+  bringsAgent(what: string): Pick<ErrorDetails, 'hint' | 'facts'> {
+    return bringsAgent(this.machine, this.#invited(), what);
   }
 
   /** Another agent was started there: what the one before it spoke says nothing of it. */
@@ -208,7 +224,7 @@ export class MachineLink {
       {
         machine: this.machine,
         sent: 'no',
-        hint: `\`codex-remote machine up -m ${this.machine}\` brings it back; running execs go on meanwhile`,
+        ...this.bringsAgent('brings it back; running execs go on meanwhile'),
       },
     );
   }

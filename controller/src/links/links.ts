@@ -5,10 +5,13 @@ import { MachineLink } from './link.ts';
 export class Links {
   readonly #clock: Clock;
   readonly #bornMs: number;
+  readonly #invited: (machine: string) => boolean;
   readonly #links = new Map<string, MachineLink>();
 
-  constructor(clock: Clock) {
+  /** `invited`: machines that dial in by themselves. */
+  constructor(clock: Clock, invited: (machine: string) => boolean = () => false) {
     this.#clock = clock;
+    this.#invited = invited;
     this.#bornMs = clock.monotonic();
   }
 
@@ -16,7 +19,7 @@ export class Links {
   of(machine: string): MachineLink {
     let link = this.#links.get(machine);
     if (!link) {
-      link = new MachineLink(machine, this.#clock, this.#bornMs);
+      link = new MachineLink(machine, this.#clock, this.#bornMs, () => this.#invited(machine));
       this.#links.set(machine, link);
     }
     return link;

@@ -6,6 +6,7 @@ import {
 } from '@codex-remote/protocol/schema';
 import { RemoteError } from '@codex-remote/protocol/wire';
 import { lackOf } from '../execs/agent-call.ts';
+import { comesByItself } from '../registry/joined.ts';
 import { notBroughtUp } from '../registry/not-brought-up.ts';
 import type { MachineRecord } from '../registry/registry.ts';
 import { checkSsh } from '../ssh/index.ts';
@@ -61,8 +62,8 @@ async function checkWayIn(
   context: SshContext,
   signal: AbortSignal,
 ): Promise<{ error?: RemoteError } | undefined> {
-  if (machine.ssh === undefined && (machine.name === localMachine || comesByItself(machine)))
-    return undefined;
+  if (machine.name === localMachine && machine.ssh === undefined) return undefined;
+  if (comesByItself(machine)) return undefined;
   const live = world.tunnels.get(machine.name)?.transport;
   const { error } = await checkSsh({
     clock: world.clock,
@@ -70,11 +71,6 @@ async function checkWayIn(
     connect: () => connectSsh(sshTarget(machine), context, world.clock, signal),
   });
   return error ? { error: error.with({ machine: machine.name }) } : {};
-}
-
-/** It was invited, and SSH is not how it is reached. */
-function comesByItself({ installation, invites }: MachineRecord): boolean {
-  return installation === undefined ? invites !== undefined : installation.home === undefined;
 }
 
 /** A machine that was there a moment ago, or whose controller has just started, gets so long to come back. */
@@ -94,7 +90,7 @@ async function checkExec(
   signal: AbortSignal,
 ): Promise<ExecCheck> {
   try {
-    if (!registered || !machine.installation) throw notBroughtUp(machine.name);
+    if (!registered || !machine.installation) throw notBroughtUp(machine);
     const link = world.links.of(machine.name);
     await link.session(link.patience(reconnectMs), signal);
     const [{ ms, warnings }, info] = await Promise.all([

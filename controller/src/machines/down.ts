@@ -21,7 +21,7 @@ export class MachineDown {
   async run(purge: boolean): Promise<MachineDownResult> {
     const { tunnels } = this.#world;
     const { name, installation } = this.#machine;
-    if (!installation) throw notBroughtUp(name);
+    if (!installation) throw notBroughtUp(this.#machine);
     if (installation.home === undefined) return this.#downJoined(purge);
     // Without an agent a tunnel leads nowhere; `machine up` opens the next. It ends first: a bridge would be opened anew
     // when the agent ends, fail in the middle of a purge, and take the connection with it.
@@ -46,8 +46,8 @@ export class MachineDown {
     const { name } = this.#machine;
     if (purge)
       throw new RemoteError(
-        'usage',
-        `${name} joined by an invitation: nothing can be removed there from here`,
+        'conflict',
+        `conflict: ${name} joined by an invitation: nothing can be removed there from here`,
         {
           machine: name,
           hint: `on the machine: remove the agent's home; here: codex-remote machine remove ${name}`,

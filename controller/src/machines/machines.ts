@@ -129,7 +129,7 @@ export class Machines {
     signal: AbortSignal,
   ): Promise<QueueView[]> {
     const machine = this.#must(name);
-    if (!machine.installation) throw notBroughtUp(machine.name);
+    if (!machine.installation) throw notBroughtUp(machine);
     return setQueues(this.#world.links.of(machine.name), concurrency, connectWaitMs, signal);
   }
 

@@ -1,10 +1,15 @@
 import { RemoteError } from '@codex-remote/protocol/wire';
+import { bringsAgent, comesByItself } from './joined.ts';
+import type { MachineRecord } from './registry.ts';
 
 /** A machine that is registered and has no agent: it is waited for by nobody. */
-export function notBroughtUp(machine: string): RemoteError {
-  return new RemoteError('machine_offline', `machine offline: ${machine} was never brought up`, {
-    machine,
+export function notBroughtUp(machine: MachineRecord): RemoteError {
+  const { name } = machine;
+  const invited = comesByItself(machine);
+  const why = invited ? 'was invited and has not joined yet' : 'was never brought up';
+  return new RemoteError('machine_offline', `machine offline: ${name} ${why}`, {
+    machine: name,
     sent: 'no',
-    hint: `\`codex-remote machine up -m ${machine}\``,
+    ...bringsAgent(name, invited, 'brings its agent'),
   });
 }

@@ -193,8 +193,8 @@ function filesStandIn(): Files {
 
 function invitationsStandIn(): Invitations {
   const known = {
-    invite: (machine: string) => Promise.resolve({ machine }),
-    bundle: () => Promise.resolve({ expires_at: '', file: [] }),
+    invite: (machine: string) => Promise.resolve({ invited: { machine }, tokenId: 't' }),
+    bundle: () => Promise.resolve({ expires_at: '', tokenId: 't', file: [] }),
   };
   return known as unknown as Invitations;
 }

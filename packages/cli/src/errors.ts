@@ -181,6 +181,8 @@ function next(
       `codex-remote machine up -m ${machine} --accept-host-key ${facts.fingerprint}`,
     );
   }
+  if (facts?.invited === true && machine !== undefined)
+    return withCommand('fix-config', `codex-remote machine invite -m ${machine}`);
   const line = known?.next;
   const whole = line !== undefined && !/ (?:NAME|ID|FINGERPRINT)$/.test(line);
   return withCommand(

@@ -1,10 +1,11 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { chmodSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { makePrivateDir } from '@codex-remote/platform';
+import type { Invited } from '@codex-remote/protocol/schema';
 import type { Clock } from '@codex-remote/protocol/wire';
 import { pino } from 'pino';
 import { StoreEntries } from '../../../controller/src/bootstrap/index.ts';
@@ -136,6 +137,15 @@ export class InvitingLab {
         resolve({ status, stdout: Buffer.concat(out).toString(), stderr: Buffer.concat(err).toString() });
       });
     });
+  }
+
+  /** Makes a file of the bundle so large that no socket takes it at once. */
+  grow(name: string, bytes: number): void {
+    truncateSync(join(this.dir, name), bytes);
+  }
+
+  async invite(machine: string): Promise<Invited> {
+    return (await this.invitations.invite(machine)).invited;
   }
 
   /** A file with the bytes of the bundle. */

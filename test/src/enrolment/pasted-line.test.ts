@@ -54,7 +54,7 @@ describe('the line of an invitation', () => {
     'pasted into %s where there is %s brings runtime and agent, and gives them the token on stdin',
     async ([_name, tool, shell], context) => {
       needs(context, 'mount namespaces');
-      const { command, expires_at } = await lab.invitations.invite('box');
+      const { command, expires_at } = await lab.invite('box');
       expect(command).not.toContain('\n');
       expect(Date.parse(expires_at) - Date.now()).toBeGreaterThan(joinTokenMs - 60_000);
       const home = lab.home();
@@ -100,7 +100,7 @@ describe('the line of an invitation', () => {
   test.each(['start', 'node-linux-x64.gz', 'agent.mjs', 'keeper.sh'])(
     'runs nothing of what an attacker sends in place of %s, and leaves nothing of it',
     async (name) => {
-      const { command } = await lab.invitations.invite('box');
+      const { command } = await lab.invite('box');
       const home = lab.home();
       const mark = join(home, 'attacked');
       lab.replaced.set(name, Buffer.from(`#!/bin/sh\ntouch ${mark}\n`));
@@ -114,7 +114,7 @@ describe('the line of an invitation', () => {
   );
 
   test('does not fill the disk with what never ends', async () => {
-    const { command } = await lab.invitations.invite('box');
+    const { command } = await lab.invite('box');
     const home = lab.home();
     lab.replaced.set('agent.mjs', Buffer.alloc(8 * 1024 * 1024, 'x'));
     const pasted = await lab.paste(shells[0]?.[1] ?? ['sh'], command, usual(home));
@@ -122,7 +122,7 @@ describe('the line of an invitation', () => {
   });
 
   test('is not answered by another key, where curl can tell', async () => {
-    const { command } = await lab.invitations.invite('box');
+    const { command } = await lab.invite('box');
     const other = command.replaceAll(lab.certificate.pin, `${'A'.repeat(43)}=`);
     const pasted = await lab.paste(shells[0]?.[1] ?? ['sh'], other, usual(lab.home()));
     expect(pasted).toMatchObject({ status: 1, stderr: expect.stringMatching(/public key/i) });
@@ -130,7 +130,7 @@ describe('the line of an invitation', () => {
   });
 
   test('fetches nothing after its time, and says so', async () => {
-    const { command } = await lab.invitations.invite('box');
+    const { command } = await lab.invite('box');
     aheadMs = joinTokenMs;
     const pasted = await lab.paste(shells[0]?.[1] ?? ['sh'], command, usual(lab.home()));
     expect(pasted).toMatchObject({ status: 1, stderr: expect.stringMatching(/404.*nothing was run/s) });
@@ -162,7 +162,7 @@ describe('the line of an invitation', () => {
   });
 
   test('says what it lacks on a host that cannot run our Node', async () => {
-    const { command } = await lab.invitations.invite('box');
+    const { command } = await lab.invite('box');
     const uname = lab.tools({});
     writeFileSync(join(uname, 'uname'), '#!/bin/sh\n[ "$1" = -s ] && echo Linux || echo riscv64\n', {
       mode: 0o700,

@@ -76,6 +76,7 @@ function nextCommand({ machine, ssh_ok, error }: MachineCheck, afterFailure: str
   const sshFailed =
     ssh_ok === false ||
     (error !== undefined && (error.code.startsWith('ssh_') || error.code.startsWith('host_key_')));
+  if (error?.facts?.invited === true && afterFailure !== undefined) return afterFailure;
   return sshFailed && afterFailure !== undefined ? afterFailure : `codex-remote machine up -m ${machine}`;
 }
 
