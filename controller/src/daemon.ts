@@ -11,7 +11,7 @@ import {
   systemClock,
   takeLock,
 } from '@codex-remote/platform';
-import type { ControllerStatus, DirectChange } from '@codex-remote/protocol/schema';
+import type { ControllerStatus, DirectChange, Hello } from '@codex-remote/protocol/schema';
 import { RemoteError } from '@codex-remote/protocol/wire';
 import { arrivedLocally } from './access/principal.ts';
 import { auditOfToken } from './access/token-audit.ts';
@@ -28,12 +28,13 @@ import { Downloads } from './enrolment/downloads.ts';
 import { Invitations } from './enrolment/invitations.ts';
 import { JoinTokens } from './enrolment/join-tokens.ts';
 import { Payloads } from './enrolment/payload.ts';
+import { RefusedAgents } from './enrolment/refused-agents.ts';
 import { ExecChanges } from './execs/changes.ts';
 import { Execs } from './execs/execs.ts';
 import { followReports } from './execs/reports.ts';
 import { Starts } from './execs/starts.ts';
 import { Files } from './files/files.ts';
-import { Gateway } from './gateway/gateway.ts';
+import { Gateway, sourceOf } from './gateway/gateway.ts';
 import { SqliteHistory } from './history/sqlite-history.ts';
 import { createApi } from './http/server.ts';
 import { isShortOfDescriptors, refuseForDescriptors } from './http/short-of-descriptors.ts';
@@ -91,10 +92,12 @@ export async function runController(
     settings: readAuditSettings(join(paths.config, 'audit.json')),
   });
   // A full disk is no reason not to start: what is read goes on. The log says later that it lacks an entry.
-  const noteSelf = (verb: string, facts: AuditEntry['facts'] = {}): Promise<void> =>
+  const record = (entry: AuditEntry): Promise<void> =>
     audit
-      .record({ principal: 'controller', source: 'process', verb, result: 'done', facts })
+      .record(entry)
       .catch((error: unknown) => log.error({ err: RemoteError.from(error).message }, 'audit'));
+  const noteSelf = (verb: string, facts: AuditEntry['facts'] = {}): Promise<void> =>
+    record({ principal: 'controller', source: 'process', verb, result: 'done', facts });
   void noteSelf('controller.start', { pid: process.pid, version: controllerVersion, build: controllerBuild });
   const tokens = await Tokens.open(join(paths.config, 'tokens.json'), {
     clock,
@@ -113,22 +116,28 @@ export async function runController(
     log,
     record: (outcome) => audit.record(enrolmentEntry(outcome)),
   });
+  const refusedAgents = new RefusedAgents(clock, (entry) => void record(entry));
+  /** What became of their tokens is recorded as such. */
+  const claiming = new WeakSet<Hello>();
   const gateway = new Gateway({
     identity,
     clock,
     log,
     keyOf: (machine) => registry.get(machine)?.installation?.agent_key,
-    claim: ({ machine, agent_key, host_id }, token, arrival) =>
-      joinTokens.claim({
-        machine,
-        agentKey: agent_key,
-        hostId: host_id,
+    claim: (hello, token, arrival) => {
+      claiming.add(hello);
+      return joinTokens.claim({
+        machine: hello.machine,
+        agentKey: hello.agent_key,
+        hostId: hello.host_id,
         token,
-        peer: arrival.via === 'direct' ? arrival.address : arrival.via,
+        peer: sourceOf(arrival),
         bound: arrival.via === 'direct',
-      }),
+      });
+    },
     admit: (hello) => links.of(hello.machine).admit(hello),
-    refused: (cause, arrival) => {
+    refused: (cause, arrival, claimed) => {
+      if (claimed && !claiming.has(claimed)) refusedAgents.note(claimed, sourceOf(arrival), cause.code);
       // Of a direct connection nobody has proven the name by then.
       if (cause.code === 'agent_outdated' && arrival.via !== 'direct')
         links.of(arrival.machine).outdated(cause);

@@ -243,5 +243,12 @@ describe('a machine with a direct connection that is let go', () => {
     });
     expect(told.join('\n')).toContain('unknown_machine');
     expect((await cli.json(['controller', 'status'])).machines_connected).toBe(0);
+    const refusals = await waitFor('its refusal in the audit log', async () => {
+      const { entries } = await cli.json(['audit', 'list', '--verb', 'machine.connect']);
+      return (entries as unknown[]).length > 0 && entries;
+    });
+    expect(refusals).toMatchObject([
+      { machine: 'box', result: 'refused', reason: 'unauthorized', source: '127.0.0.1' },
+    ]);
   });
 });

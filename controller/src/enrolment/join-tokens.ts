@@ -214,7 +214,7 @@ export class JoinTokens {
 }
 
 /** As OpenSSH writes those of its keys. */
-function fingerprint(agentKey: string): string {
+export function fingerprint(agentKey: string): string {
   const digest = createHash('sha256').update(Buffer.from(agentKey, 'base64url')).digest('base64');
   return `SHA256:${digest.replace(/=+$/, '')}`;
 }

@@ -30,8 +30,8 @@ export interface GatewayOptions {
   readonly admit: (hello: Hello, arrival: Arrival) => void | Promise<void>;
   /** What we speak; another range is a test's. */
   readonly versions?: VersionRange;
-  /** An agent that came and was not let in. */
-  readonly refused?: (cause: RemoteError, arrival: Arrival) => void;
+  /** An agent that came and was not let in; `claimed` is what it said of itself, where it did. */
+  readonly refused?: (cause: RemoteError, arrival: Arrival, claimed?: Hello) => void;
   /** Takes over a proven connection. */
   readonly connected: (session: Session, hello: Hello, arrival: Arrival) => void;
 }
@@ -50,6 +50,11 @@ export interface DirectArrival {
   readonly via: 'direct';
   /** Of the other side, as our system sees it. */
   readonly address: string;
+}
+
+/** For log and audit: the address of a direct connection, else the way. */
+export function sourceOf(arrival: Arrival): string {
+  return arrival.via === 'direct' ? arrival.address : arrival.via;
 }
 
 /**
@@ -132,8 +137,12 @@ export class Gateway {
     const direct = arrival.via === 'direct';
     const transportKind: TransportKind = direct ? 'wss' : 'unix';
     const where = direct ? { address: arrival.address } : { machine: arrival.machine };
+    let claimed: Hello | undefined;
     try {
       const hello = await greetAgent(transport, {
+        heard: (agent) => {
+          claimed = agent;
+        },
         identity,
         clock,
         transportKind,
@@ -151,7 +160,7 @@ export class Gateway {
     } catch (error) {
       const cause = RemoteError.from(error);
       log.warn({ ...where, via: arrival.via, code: cause.code, err: cause.message }, 'agent refused');
-      refused?.(cause, arrival);
+      refused?.(cause, arrival, claimed);
     }
   }
 }

@@ -23,6 +23,8 @@ export interface HandshakeOptions {
   readonly exporter: Uint8Array;
   /** What we speak; another range is a test's. */
   readonly versions?: VersionRange;
+  /** What a stranger says of itself, before anything of it is proven. */
+  readonly heard?: (hello: Hello) => void;
   /** The agent key that the registry has for a machine name. */
   readonly keyOf: (machine: string) => string | undefined;
   /**
@@ -43,6 +45,7 @@ export async function greetAgent(transport: WsTransport, options: HandshakeOptio
   const deadline = options.clock.setTimer(defaultWireLimits.handshakeMs, () => transport.destroy());
   try {
     const agent = parseHelloFrame(hello, await transport.receiveText());
+    options.heard?.(agent);
     const version = agreeOnVersion(agent.versions, options.versions ?? protocolVersion);
     const ours: Challenge = {
       type: 'challenge',
