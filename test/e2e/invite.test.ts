@@ -183,6 +183,12 @@ describe('a machine with no route but to the controller, a shell, and curl', () 
     const pasted = await host.exec(['/bin/sh'], `${command}\n`);
     expect(pasted.status).toBe(1);
     expect(await cli.json(['machine', 'show', 'gpu'])).toMatchObject({ connected: false, installed: false });
+    // The agent that was there is as it was, and serves nobody.
+    const [unit = ''] = (await host.exec(['cat', `/proc/${await agentPid(host)}/cmdline`])).stdout.split(
+      '\0',
+    );
+    expect(unit).toMatch(/node$/);
+    expect((await readdir(await agentHome(host))).includes('join.token')).toBe(false);
     // But by the new line, as it was before.
     expect(JSON.parse((await host.exec(['/bin/sh'], `${anew.command}\n`)).stdout)).toMatchObject({
       ok: true,

@@ -115,7 +115,13 @@ export function joinText({ machine, already_joined, service, warnings }: JoinAns
 
 /** Parameters from a file, which nobody else may read: it has the token in it. Throws `usage`, `state_unusable`. */
 export function readInvitationFile(path: string): string {
-  const fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  let fd: number;
+  try {
+    fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  } catch (error) {
+    const errno = (error as NodeJS.ErrnoException).code ?? 'unknown';
+    throw new RemoteError('usage', `the invitation ${path} cannot be read (${errno})`);
+  }
   try {
     const { mode, uid } = fstatSync(fd);
     if ((mode & 0o077) !== 0 || uid !== process.getuid?.())

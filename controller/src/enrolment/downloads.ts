@@ -10,7 +10,7 @@ import { filesOf, type Payloads } from './payload.ts';
 const maxDownloads = 16;
 const maxDownloadsEach = 4;
 /** All that one invitation may fetch: eight times everything. */
-const maxBytesEach = 2 * 1024 * 1024 * 1024;
+const defaultMaxBytesEach = 2 * 1024 * 1024 * 1024;
 /** A peer that takes nothing for so long. */
 const idleMs = 30_000;
 
@@ -27,10 +27,17 @@ export class Downloads {
   readonly #invitations: Invitations;
   readonly #tokens: JoinTokens;
   readonly #payloads: Payloads;
+  readonly #maxBytesEach: number;
   readonly #uses = new Map<string, Use>();
   #running = 0;
 
-  constructor(invitations: Invitations, tokens: JoinTokens, payloads: Payloads) {
+  constructor(
+    invitations: Invitations,
+    tokens: JoinTokens,
+    payloads: Payloads,
+    maxBytesEach = defaultMaxBytesEach,
+  ) {
+    this.#maxBytesEach = maxBytesEach;
     this.#invitations = invitations;
     this.#tokens = tokens;
     this.#payloads = payloads;
@@ -41,14 +48,14 @@ export class Downloads {
     if (!this.#tokens.machineOf(tokenId)) return refuse(response, 404);
     const use = this.#use(tokenId);
     if (this.#running >= maxDownloads || use.running >= maxDownloadsEach) return refuse(response, 503);
-    if (use.bytes >= maxBytesEach) return refuse(response, 429);
+    if (use.bytes >= this.#maxBytesEach) return refuse(response, 429);
     this.#running += 1;
     use.running += 1;
     // It takes longer than a stranger has, and knows the id: the limits here are those that count.
     if (response.socket) proven(response.socket);
     response.setTimeout(idleMs, () => response.destroy());
     try {
-      use.bytes += await this.#send(tokenId, name, response);
+      await this.#send(tokenId, name, use, response);
     } catch {
       response.destroy();
     } finally {
@@ -57,21 +64,22 @@ export class Downloads {
     }
   }
 
-  /** How many bytes it was. */
-  async #send(tokenId: string, name: string, response: ServerResponse): Promise<number> {
+  /** What was begun counts, also where the peer goes in the middle. */
+  async #send(tokenId: string, name: string, use: Use, response: ServerResponse): Promise<void> {
     if (name === scriptName) {
       const script = Buffer.from((await this.#invitations.script(tokenId)) ?? '');
-      if (script.length === 0) return notThere(response);
+      if (script.length === 0) return refuse(response, 404);
+      use.bytes += script.length;
       response.writeHead(200, headers(script.length)).end(script);
-      return script.length;
+      return;
     }
     const file = filesOf(await this.#payloads.get()).get(name);
-    if (!file) return notThere(response);
+    if (!file) return refuse(response, 404);
+    use.bytes += file.bytes;
     response.writeHead(200, headers(file.bytes));
     // One that changed since would not end where the header says.
     const end = file.bytes - 1;
     await pipeline(createReadStream(file.path, { end, highWaterMark: 256 * 1024 }), response);
-    return file.bytes;
   }
 
   #use(tokenId: string): Use {
@@ -91,11 +99,6 @@ export function downloadOf(url: string): { tokenId: string; name: string } | und
 
 function headers(bytes: number): Record<string, string | number> {
   return { 'content-type': 'application/octet-stream', 'content-length': bytes, 'cache-control': 'no-store' };
-}
-
-function notThere(response: ServerResponse): number {
-  refuse(response, 404);
-  return 0;
 }
 
 function refuse(response: ServerResponse, status: 404 | 429 | 503): void {

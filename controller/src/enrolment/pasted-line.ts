@@ -15,7 +15,7 @@ export interface DownloadPlace {
 /** curl checks the key; wget cannot, and need not: what comes is compared with a hash that did not come that way. */
 function fetchCommand({ spki_sha256 }: DownloadPlace, from: string): string {
   const pins = spki_sha256.map((pin) => `sha256//${pin}`).join(';');
-  const proxies = 'https_proxy="${https_proxy:-$HTTPS_PROXY}" no_proxy="${no_proxy:-$NO_PROXY}"';
+  const proxies = 'https_proxy="${https_proxy:-${HTTPS_PROXY:-}}" no_proxy="${no_proxy:-${NO_PROXY:-}}"';
   return `if command -v curl >/dev/null;then curl -fsSk --pinnedpubkey ${quoted(pins)} ${from};else ${proxies} wget -qO- --no-check-certificate ${from};fi`;
 }
 

@@ -5,7 +5,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { downloadOf } from '../../../controller/src/enrolment/downloads.ts';
 import { joinTokenMs } from '../../../controller/src/enrolment/join-tokens.ts';
 import { waitFor } from '../lab/wait-for.ts';
-import { InvitingLab } from './invited-host.ts';
+import { InvitingLab, maxBytesEach } from './invited-host.ts';
 
 describe('downloads of an invitation', () => {
   let lab: InvitingLab;
@@ -68,6 +68,16 @@ describe('downloads of an invitation', () => {
     if (how === 'revoked') await lab.tokens.revoke('box');
     else await lab.registry.remove('box');
     expect(await status(`/v1/join/${id}/start`)).toBe(404);
+  });
+
+  test('are so many bytes and no more, counted from their beginning', async () => {
+    lab.grow('agent.mjs', maxBytesEach);
+    const whole = await ask(`/v1/join/${id}/agent.mjs`);
+    expect(whole.statusCode).toBe(200);
+    whole.destroy();
+    expect(await status(`/v1/join/${id}/start`)).toBe(429);
+    const { tokenId } = await lab.invitations.invite('box');
+    expect(await status(`/v1/join/${tokenId}/start`)).toBe(200);
   });
 
   test('are four at once for one invitation; a place that is free again is taken', async () => {

