@@ -7,8 +7,15 @@ import { endProcesses } from '../../src/exec/cancel.ts';
 class Storm extends ProcessTable {
   readonly #stopped = new Map([[1_000, false]]);
   #next = 1_001;
+  readonly #looked: () => void;
+
+  constructor(looked: () => void = () => undefined) {
+    super();
+    this.#looked = looked;
+  }
 
   override all() {
+    this.#looked();
     return [...this.#stopped.keys()].map((pid) => this.#stat(pid));
   }
   override stat(pid: number) {
@@ -35,10 +42,13 @@ class Storm extends ProcessTable {
   }
 }
 
-/** Time passes only by waiting. */
-function patientClock(): Clock {
+/** Time passes only by waiting, and by `pass`. */
+function patientClock(): Clock & { pass(ms: number): void } {
   let now = 0;
   return {
+    pass: (ms) => {
+      now += ms;
+    },
     monotonic: () => now,
     wall: () => now,
     setTimer(ms, run) {
@@ -65,4 +75,22 @@ it('what forks whenever it is killed is stopped first: nothing is left [row 20]'
     },
   );
   expect([left, storm.all()]).toEqual([[], []]);
+});
+
+it('a look that takes longer than what is killed is waited for does not make a leftover of what is new [row 20]', async () => {
+  const clock = patientClock();
+  const storm = new Storm(() => clock.pass(2_500));
+  const left = await endProcesses(
+    { job: { pid: 1_000, start: 1_000 }, markName: 'MARK', mark: 'm' },
+    {
+      table: storm,
+      clock,
+      kill: storm.signal,
+      signal: () => 'KILL',
+      killAt: () => 0,
+      stopped: () => false,
+    },
+  );
+  expect(left).toEqual([]);
+  expect(storm.all()).toEqual([]);
 });
