@@ -128,7 +128,7 @@ export const hostileRows: readonly Row[] = [
   {
     row: 93,
     fault: 'odd environment names and values, and too much of them',
-    sees: 'names are checked (`usage`), values arrive as they are; over the limit of the system `failed_to_start` with E2BIG',
+    sees: 'names are checked (`usage`), values arrive as they are; over the limit of the system `args_too_long`, and nothing was accepted',
   },
   { row: 94, fault: 'traversal, links, devices, collisions in a sync', sees: notYet, argued: notYet },
   { row: 95, fault: 'sync bomb', sees: notYet, argued: notYet },
