@@ -27,6 +27,8 @@ export interface AgentHome {
   /** What it lets start, see policy/policy-file.ts. */
   readonly policy: string;
   readonly execs: string;
+  /** Notes of files that are written for callers. */
+  readonly writes: string;
   /** Runtime and bundles, shared by hash between hosts and controllers. */
   readonly store: string;
   readonly base: string;
@@ -49,6 +51,7 @@ export function agentHome(path: string): AgentHome {
     versions: join(path, 'versions.json'),
     policy: join(path, 'policy.json'),
     execs: join(path, 'execs'),
+    writes: join(path, 'writes'),
     store: join(base, 'store'),
     base,
   };

@@ -3,6 +3,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import {
   appendFileSync,
   chmodSync,
+  existsSync,
   mkdirSync,
   readdirSync,
   readFileSync,
@@ -211,5 +212,166 @@ describe('files of a machine', () => {
       args = page.next_command.split(' ').slice(1);
     }
     expect(found).toEqual(names);
+  });
+
+  test('a write says what is there, keeps modes, and makes folders only when told to', async () => {
+    expect(await file('write', 'w/notes', '--content', 'erste\n', '--parents', '--mode', '0604')).toEqual({
+      ok: true,
+      machine: 'local',
+      path: here('w/notes'),
+      size: 6,
+      sha256: sha256('erste\n'),
+      mode: '0604',
+      created: true,
+    });
+    expect(await file('write', 'w/notes', '--content', 'zweite')).toMatchObject({
+      created: false,
+      mode: '0604',
+    });
+    expect([readFileSync(here('w/notes'), 'utf8'), readdirSync(here('w'))]).toEqual(['zweite', ['notes']]);
+    expect(await refused('write', 'v/notes', '--content', 'x')).toMatchObject({
+      error: { code: 'file_not_found', sent: 'yes' },
+    });
+    expect(await file('write', 'w/empty', '--content', '')).toMatchObject({ size: 0 });
+  });
+
+  test('a write takes a local file or our stdin, and names that look like flags', async () => {
+    const bytes = randomBytes(2_000_000);
+    writeFileSync(here('source'), bytes);
+    await file('write', 'w/copy', '--src', 'source');
+    expect(readFileSync(here('w/copy')).equals(bytes)).toBe(true);
+    const piped = await cli.json(['file', 'write', '-m', 'local', '--path=--mode', '--src', '-'], 0, {
+      input: bytes,
+    });
+    expect(piped).toMatchObject({ path: here('--mode'), size: bytes.byteLength, sha256: sha256(bytes) });
+    expect(readFileSync(here('--mode')).equals(bytes)).toBe(true);
+    const odd = Buffer.concat([Buffer.from('w/a\nb'), Buffer.from([0xff])]);
+    expect(await file('write', '--path-b64', odd.toString('base64'), '--content', 'odd')).toMatchObject({
+      path_b64: Buffer.concat([Buffer.from(`${cli.home}/`), odd]).toString('base64'),
+    });
+  });
+
+  test('--expect-sha256 and --create-only write only onto what they expect', async () => {
+    await file('write', 'cas', '--content', 'one', '--create-only');
+    expect(await refused('write', 'cas', '--content', 'two', '--create-only')).toMatchObject({
+      error: { code: 'file_exists', sent: 'yes' },
+    });
+    const { sha256: seen } = await file('read', 'cas');
+    expect(await file('write', 'cas', '--content', 'two', '--expect-sha256', String(seen))).toMatchObject({
+      created: false,
+    });
+    expect(
+      await refused('write', 'cas', '--content', 'three', '--expect-sha256', String(seen)),
+    ).toMatchObject({
+      error: { code: 'conflict', message: expect.stringContaining('conflict'), sha256: sha256('two') },
+    });
+    // A refusal comes at once, also to who would go on sending for ever.
+    const endless = cli.spawn(['file', 'write', '-m', 'local', 'cas', '--src', '-', '--create-only']);
+    const stop = setInterval(() => endless.stdin.write(Buffer.alloc(100_000)), 1);
+    endless.stdin.on('error', () => undefined);
+    const output: Buffer[] = [];
+    endless.stdout.on('data', (chunk: Buffer) => output.push(chunk));
+    const status = await new Promise((resolve) => endless.once('close', resolve));
+    clearInterval(stop);
+    expect([status, JSON.parse(Buffer.concat(output).toString())]).toMatchObject([
+      1,
+      { error: { code: 'file_exists' } },
+    ]);
+    expect(readFileSync(here('cas'), 'utf8')).toBe('two');
+  });
+
+  test('concurrent writers of one file leave the whole content of one of them', async () => {
+    const contents = Array.from({ length: 6 }, (_, i) => `${i}`.repeat(300_000));
+    await Promise.all(
+      contents.map((content, i) => {
+        writeFileSync(here(`writer-${i}`), content);
+        return file('write', 'contended', '--src', `writer-${i}`);
+      }),
+    );
+    expect(contents.includes(readFileSync(here('contended'), 'utf8'))).toBe(true);
+    expect(readdirSync(cli.home).filter((name) => name.startsWith('.cr-'))).toEqual([]);
+  });
+
+  test('wrong usage of a write is told, and nothing is sent', async () => {
+    for (const args of [
+      ['x'],
+      ['x', '--content', 'a', '--src', 'text'],
+      ['x', '--src', 'no-such-file'],
+      ['x', '--content', 'a', '--create-only', '--expect-sha256', sha256('')],
+      ['x', '--content', 'a', '--mode', 'rw'],
+    ])
+      expect(await cli.json(['file', 'write', '-m', 'local', ...args], 2)).toMatchObject({
+        error: { code: 'usage', sent: 'no' },
+      });
+  });
+
+  test('folders are made and removed; --recursive needs --yes, and the home is never removed', async () => {
+    expect(await file('mkdir', 'tree/a/b', '--parents', '--mode', '0700')).toMatchObject({
+      path: here('tree/a/b'),
+      mode: '0700',
+      created: true,
+    });
+    expect(await refused('mkdir', 'tree')).toMatchObject({ error: { code: 'file_exists' } });
+    writeFileSync(here('tree/a/file'), '');
+    symlinkSync(here('text'), here('tree/a/link'));
+    expect(await refused('remove', 'tree')).toMatchObject({ error: { code: 'directory_not_empty' } });
+    const asked = await cli.json(['file', 'remove', '-m', 'local', 'tree', '--recursive'], 2);
+    expect(asked).toMatchObject({ error: { code: 'usage', message: expect.stringContaining('--yes') } });
+    expect(await file('remove', 'tree/a/link')).toMatchObject({ type: 'symlink', removed: 1 });
+    expect(await file('remove', 'tree', '--recursive', '--yes')).toMatchObject({ removed: 4 });
+    expect(existsSync(here('tree'))).toBe(false);
+    expect(readFileSync(here('text'), 'utf8')).toBe('grüße\n');
+    for (const path of ['~', '/', here('.'), cli.home, '..'])
+      expect(await refused('remove', path, '--recursive', '--yes')).toMatchObject({
+        error: { code: 'file_not_permitted' },
+      });
+    expect(await refused('remove', 'nothing')).toMatchObject({ error: { code: 'file_not_found' } });
+  });
+
+  test('what is written, removed and made is in the audit log before it is done; the content never is', async () => {
+    await file('write', 'noted', '--content', 'never shown', '--create-only');
+    await refused('write', 'noted', '--content', 'x', '--create-only');
+    await file('remove', 'noted');
+    await file('mkdir', 'noted');
+    const { entries } = (await cli.json(['audit', 'list', '--verb', 'file', '--limit', '8'])) as {
+      entries: Record<string, unknown>[];
+    };
+    const about = { machine: 'local', principal: `uid:${process.getuid?.()}`, source: 'unix' };
+    const path = 'noted';
+    expect(entries.reverse()).toMatchObject([
+      { ...about, verb: 'file.write', result: 'requested', facts: { path, create_only: true } },
+      {
+        ...about,
+        verb: 'file.write',
+        result: 'done',
+        facts: { path, size: 11, sha256: sha256('never shown'), created: true },
+      },
+      { ...about, verb: 'file.write', result: 'requested' },
+      { ...about, verb: 'file.write', result: 'failed', reason: expect.stringContaining('file_exists') },
+      { ...about, verb: 'file.remove', result: 'requested', facts: { path } },
+      { ...about, verb: 'file.remove', result: 'done', facts: { path, type: 'file', removed: 1 } },
+      { ...about, verb: 'file.mkdir', result: 'requested', facts: { path } },
+      { ...about, verb: 'file.mkdir', result: 'done', facts: { path, created: true } },
+    ]);
+    expect(JSON.stringify(entries)).not.toContain('never shown');
+  });
+
+  test('under the policies read-only and allow files are read and not changed', async () => {
+    for (const policy of [['read-only'], ['allow', '--allow', 'uptime']]) {
+      await cli.json(['machine', 'set', 'local', '--policy', ...policy]);
+      for (const args of [
+        ['write', 'text', '--content', 'x'],
+        ['remove', 'text'],
+        ['mkdir', 'new'],
+      ])
+        expect(await cli.json(['file', ...args, '-m', 'local'], 1)).toMatchObject({
+          error: { code: 'policy_refused', sent: 'no', refused_by: 'controller' },
+          next_command: 'codex-remote machine show -m local',
+        });
+      expect(await file('read', 'text')).toMatchObject({ content: 'grüße\n' });
+    }
+    await cli.json(['machine', 'set', 'local', '--policy', 'full']);
+    await cli.json(['machine', 'up', 'local']);
+    expect(await file('write', 'text', '--content', 'x')).toMatchObject({ created: false });
   });
 });

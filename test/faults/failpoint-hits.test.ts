@@ -41,6 +41,8 @@ test('every failpoint is met by programs that do their work', { timeout: 240_000
     for (const { pid } of processes.sessionMembers(shim)) process.kill(pid, 'SIGKILL');
     await cli.run(['exec', 'wait', '--id', 'orphan']);
 
+    await cli.json(['file', 'write', '-m', 'local', 'written', '--content', 'x']);
+
     await lab.start('long', 'yes | head -c 8000000; exit 7', ['--log-limit', '1M']);
     await cli.json(['exec', 'wait', '--id', 'long'], 7);
 

@@ -20,6 +20,7 @@ import { Connector } from '../connect/connector.ts';
 import { JoinTokenFile } from '../connect/join-token-file.ts';
 import { KnownEndpoints } from '../connect/known-endpoints.ts';
 import { writeLinkState } from '../connect/link-state.ts';
+import { FileWriter } from '../files/write-file.ts';
 import { type AgentHome, readAgentConfig } from '../home.ts';
 import { createHandler } from '../serve/serve-session.ts';
 import { ExecStore } from '../store/store.ts';
@@ -79,6 +80,7 @@ export async function runDaemon(home: AgentHome, options: DaemonOptions): Promis
     onLink: (connected, error) => writeLinkState(home.link, connected, error),
     accept: createHandler({
       store,
+      writer: new FileWriter(home.writes),
       version: agentVersion,
       stop: stopping.resolve,
       trust: (trust) => endpoints.trust(trust),

@@ -3,6 +3,7 @@ import { failpoint, systemClock } from '@codex-remote/platform';
 import { type AgentVerb, agentVerbs, type VerbReply } from '@codex-remote/protocol/schema';
 import { type Channel, type Clock, RemoteError } from '@codex-remote/protocol/wire';
 import type { Trust } from '../connect/known-endpoints.ts';
+import type { FileWriter } from '../files/write-file.ts';
 import { readLogs } from '../logs/read-logs.ts';
 import type { ExecStore } from '../store/store.ts';
 import { parseOrRefuse } from './parse.ts';
@@ -12,6 +13,7 @@ import { fileVerbs } from './serve-files.ts';
 
 export interface ServeOptions {
   readonly store: ExecStore;
+  readonly writer: FileWriter;
   readonly version: string;
   /** Ends the agent; called once the reply has gone out. */
   readonly stop: () => void;
@@ -44,13 +46,19 @@ export function createHandler(
 /** A Map, so that no name of a prototype is a verb. */
 function verbTable({
   store,
+  writer,
   version,
   stop,
   trust,
   clock = systemClock,
 }: ServeOptions): ReadonlyMap<string, Serve> {
   const table: { [Verb in AgentVerb]: Serve } = {
-    ...fileVerbs(store.environment.user.home),
+    ...fileVerbs({
+      home: store.environment.user.home,
+      umask: async () => (await store.environment.current()).umask,
+      writer,
+      policy: () => store.policy.get(),
+    }),
     'agent.info': (channel) => reply<'agent.info'>(channel, info(store, version)),
     'agent.stop': async (channel) => {
       await reply<'agent.stop'>(channel, { running: store.runningIds() });

@@ -1,6 +1,8 @@
+import { join } from 'node:path';
 import { agentVerbs } from '@codex-remote/protocol/schema';
 import { call, type ExecRecord, encodeRecord, RecordParser, streamId } from '@codex-remote/protocol/wire';
 import { afterEach, beforeEach, expect, it } from 'vitest';
+import { FileWriter } from '../../src/files/write-file.ts';
 import { createHandler } from '../../src/serve/serve-session.ts';
 import { type SessionPair, sessionPair } from '../support/session-pair.ts';
 import { StoreLab } from '../support/store-lab.ts';
@@ -10,7 +12,13 @@ let pair: SessionPair;
 beforeEach(async () => {
   lab = new StoreLab();
   pair = await sessionPair(
-    createHandler({ store: lab.store, version: '1.2.3', stop: () => undefined, trust: () => 0 }),
+    createHandler({
+      store: lab.store,
+      writer: new FileWriter(join(lab.home, 'writes')),
+      version: '1.2.3',
+      stop: () => undefined,
+      trust: () => 0,
+    }),
   );
 });
 afterEach(async () => {

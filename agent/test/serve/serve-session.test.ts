@@ -12,6 +12,7 @@ import {
   streamId,
 } from '@codex-remote/protocol/wire';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { FileWriter } from '../../src/files/write-file.ts';
 import { createHandler } from '../../src/serve/serve-session.ts';
 import { type SessionPair, sessionPair } from '../support/session-pair.ts';
 import { StoreLab } from '../support/store-lab.ts';
@@ -24,7 +25,13 @@ beforeEach(async () => {
   lab = new StoreLab();
   stopped = 0;
   pair = await sessionPair(
-    createHandler({ store: lab.store, version: '1.2.3', stop: () => stopped++, trust: () => 0 }),
+    createHandler({
+      store: lab.store,
+      writer: new FileWriter(join(lab.home, 'writes')),
+      version: '1.2.3',
+      stop: () => stopped++,
+      trust: () => 0,
+    }),
   );
 });
 afterEach(async () => {

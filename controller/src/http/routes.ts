@@ -12,7 +12,7 @@ import {
   waitExecs,
   watchExec,
 } from './exec-routes.ts';
-import { listFiles, readFile, showFile } from './file-routes.ts';
+import { listFiles, makeFolder, readFile, removeFile, showFile, writeFile } from './file-routes.ts';
 import { inviteByBundle, inviteMachine } from './invite-routes.ts';
 import {
   addMachine,
@@ -72,6 +72,9 @@ export const routes: readonly Route[] = [
   { method: 'GET', url: '/v1/machines/:name/files/stat', scope: 'files:read', kind: 'json', handle: showFile },
   { method: 'GET', url: '/v1/machines/:name/files/list', scope: 'files:read', kind: 'records', handle: listFiles },
   { method: 'GET', url: '/v1/machines/:name/files/read', scope: 'files:read', kind: 'records', handle: readFile },
+  { method: 'POST', url: '/v1/machines/:name/files/write', scope: 'files:write', kind: 'records', handle: writeFile },
+  { method: 'POST', url: '/v1/machines/:name/files/remove', scope: 'files:write', kind: 'json', handle: removeFile },
+  { method: 'POST', url: '/v1/machines/:name/files/mkdir', scope: 'files:write', kind: 'json', handle: makeFolder },
   { method: 'GET', url: '/v1/execs', scope: 'exec:read', kind: 'json', handle: listExecs },
   { method: 'POST', url: '/v1/execs', scope: 'exec:run', kind: 'json', handle: startExec, follow: runExec },
   { method: 'GET', url: '/v1/execs/:id', scope: 'exec:read', kind: 'json', handle: getExec },

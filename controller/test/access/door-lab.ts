@@ -188,7 +188,8 @@ export class DoorLab {
 /** Answers everything about any file. */
 function filesStandIn(): Files {
   const answer = (): Promise<object> => Promise.resolve({});
-  return { stat: answer, list: answer, read: answer } as unknown as Files;
+  const all = { stat: answer, list: answer, read: answer, write: answer, remove: answer, mkdir: answer };
+  return all as unknown as Files;
 }
 
 function invitationsStandIn(): Invitations {

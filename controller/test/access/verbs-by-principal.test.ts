@@ -45,6 +45,9 @@ POST /v1/machines/:name/down            | + +  F F F F F  F F F F  F F F F F  U 
 GET /v1/machines/:name/files/stat       | + +  F F F F F  + + F F  F F F F F  U U U U U
 GET /v1/machines/:name/files/list       | + +  F F F F F  + + F F  F F F F F  U U U U U
 GET /v1/machines/:name/files/read       | + +  F F F F F  + + F F  F F F F F  U U U U U
+POST /v1/machines/:name/files/write     | + +  F F F F F  F + F F  F F F F F  U U U U U
+POST /v1/machines/:name/files/remove    | + +  F F F F F  F + F F  F F F F F  U U U U U
+POST /v1/machines/:name/files/mkdir     | + +  F F F F F  F + F F  F F F F F  U U U U U
 GET /v1/execs                           | + +  F + + + +  F F F F  M M M M F  U U U U U
 POST /v1/execs                          | + +  F + + F F  F F F F  M M F F F  U U U U U
 GET /v1/execs/:id                       | + +  F + + + +  F F F F  N N N N F  U U U U U
@@ -75,6 +78,9 @@ const requests: Readonly<Record<string, { query?: string; body?: unknown }>> = {
   'GET /v1/machines/:name/files/list': { query: 'path_b64=eA' },
   'GET /v1/machines/:name/files/read': { query: 'path_b64=eA' },
   'POST /v1/machines/:name/policy': { body: { policy: 'full' } },
+  'POST /v1/machines/:name/files/write': { query: 'path_b64=eA&write_id=0123456789abcdef' },
+  'POST /v1/machines/:name/files/remove': { query: 'path_b64=eA', body: { recursive: false } },
+  'POST /v1/machines/:name/files/mkdir': { query: 'path_b64=eA', body: { parents: false } },
   'POST /v1/prompts/:id': { body: { answer: 'x' } },
   'GET /v1/execs': { query: 'machine=box' },
   'POST /v1/execs': { query: 'machine=box&exec_id=e-box' },
@@ -156,7 +162,7 @@ async function outcome(
   // A token of its own: `admin` would be gone for the others.
   const id = url.startsWith('/v1/tokens') ? (await lab.token(['exec:read'])).id : 'e-box';
   const path = url.replace(':name', 'box').replace(':id', id);
-  const start = name === 'POST /v1/execs';
+  const start = name === 'POST /v1/execs' || name === 'POST /v1/machines/:name/files/write';
   const answer = await lab.ask({
     method,
     path: `${path}?${[query, follow].filter(Boolean).join('&')}`,

@@ -196,6 +196,15 @@ const walk: Readonly<Record<string, readonly [line: string, answer: object | rea
     ['file read -m box x', [event({ file }), data(streamId.content), event({ end: { complete: false } })]],
     ['file read -m box x', [event({ file }), event({ error })]],
   ],
+  'file write': [
+    [
+      'file write -m box x --content y',
+      [event({ written: { path: 'p', size: 1, sha256: 's', mode: 420, created: true } })],
+    ],
+    ['file write -m box x --content y', [event({ error })]],
+  ],
+  'file remove': [['file remove -m box x', { path: 'p', type: 'file', removed: 2 }]],
+  'file mkdir': [['file mkdir -m box x', { path: 'p', mode: 420, created: true }]],
   'controller start': [['controller start', status]],
   'controller stop': [],
   'controller status': [['controller status', status]],

@@ -1,9 +1,17 @@
-import type { FileEntry, FileInfo } from '@codex-remote/protocol/schema';
+import type {
+  FileEntry,
+  FileInfo,
+  FileRemoved,
+  FileWritten,
+  FolderMade,
+} from '@codex-remote/protocol/schema';
 import { type Clock, type ExecRecord, RemoteError, streamId } from '@codex-remote/protocol/wire';
-import type { Connection } from './connection.ts';
+import { type Connection, jsonHeaders } from './connection.ts';
 import { readRecords } from './records.ts';
 import { Resume } from './resume.ts';
+import { sendFile } from './send-file.ts';
 import { arrayOf, booleanOf, numberOf, objectOf, stringOf, wrong } from './shape.ts';
+import type { UploadSource } from './upload.ts';
 import { eventField } from './views.ts';
 
 /** A path of a machine, as its bytes. */
@@ -19,6 +27,16 @@ export interface FileReadOrder extends FileAddress {
   readonly maxBytes?: number | undefined;
   /** It must still be this one. */
   readonly version?: string | undefined;
+}
+
+export interface FileWriteOrder extends FileAddress {
+  /** Of this write: the same one is done once, however often it is sent. */
+  readonly writeId: string;
+  readonly size?: number | undefined;
+  readonly mode?: number | undefined;
+  readonly expectSha256?: string | undefined;
+  readonly createOnly: boolean;
+  readonly parents: boolean;
 }
 
 export interface FolderPage {
@@ -120,6 +138,47 @@ export class FileClient {
     }
   }
 
+  /** Sent again by itself, under its id, where the content can be read again. */
+  write(order: FileWriteOrder, source: UploadSource, options: Options = {}): Promise<FileWritten> {
+    return sendFile(
+      this.#connection,
+      this.#clock,
+      pathOf(order, 'write', writeQuery(order)),
+      source,
+      options,
+    );
+  }
+
+  async remove(address: FileAddress, recursive: boolean, options: Options = {}): Promise<FileRemoved> {
+    const value = await this.#post(address, 'remove', { recursive }, options);
+    numberOf(eventField(value, 'removed'), 'removed');
+    return { ...value, ...textOf(value, 'path') } as FileRemoved;
+  }
+
+  async mkdir(
+    address: FileAddress,
+    folder: { readonly parents: boolean; readonly mode?: number | undefined },
+    options: Options = {},
+  ): Promise<FolderMade> {
+    const value = await this.#post(address, 'mkdir', folder, options);
+    booleanOf(eventField(value, 'created'), 'created');
+    numberOf(eventField(value, 'mode'), 'mode');
+    return { ...value, ...textOf(value, 'path') } as FolderMade;
+  }
+
+  async #post(address: FileAddress, verb: string, body: object, options: Options): Promise<object> {
+    const path = pathOf(address, verb, {});
+    const sent = Buffer.from(JSON.stringify(body));
+    const answer = await this.#connection.json({
+      method: 'POST',
+      path,
+      headers: jsonHeaders,
+      body: sent,
+      ...options,
+    });
+    return objectOf(answer, verb);
+  }
+
   async *#records(path: string, options: Options): AsyncGenerator<ExecRecord, void, void> {
     const response = await this.#connection.open({ method: 'GET', path, ...options });
     for await (const record of readRecords(response.body)) {
@@ -140,6 +199,17 @@ export class FileClient {
       }
     }
   }
+}
+
+function writeQuery({ writeId, size, mode, expectSha256, createOnly, parents }: FileWriteOrder) {
+  return {
+    write_id: writeId,
+    size,
+    mode,
+    expect_sha256: expectSha256,
+    create_only: createOnly ? '1' : '0',
+    parents: parents ? '1' : '0',
+  };
 }
 
 function pathOf(

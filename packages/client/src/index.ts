@@ -19,6 +19,7 @@ export * from './remote.ts';
 export * from './remote-settings.ts';
 export * from './resume.ts';
 export * from './sanitize.ts';
+export * from './send-file.ts';
 export * from './shape.ts';
 export * from './start-controller.ts';
 export * from './tail.ts';

@@ -99,6 +99,11 @@ export const failpoints = [
   'agent.released.after',
   'agent.punch.before',
   'agent.punch.after',
+  /** A file that was sent takes its place: it is whole and on disk under a name of its own. */
+  'agent.file_note.before',
+  'agent.file_note.after',
+  'agent.file_write.before',
+  'agent.file_write.after',
   'agent.tombstone.before',
   'agent.tombstone.after',
   'agent.removal.after',

@@ -7,12 +7,14 @@ import type { ExecSpec, ExecView, LogSelection, StartReply } from '@codex-remote
 import { encodeRecord, RecordParser, RemoteError, streamId } from '@codex-remote/protocol/wire';
 import { pino } from 'pino';
 import { Connector } from '../../../agent/src/connect/connector.ts';
+import { FileWriter } from '../../../agent/src/files/write-file.ts';
 import { createHandler } from '../../../agent/src/serve/serve-session.ts';
 import { StoreLab } from '../../../agent/test/support/store-lab.ts';
 import { ExecChanges } from '../../../controller/src/execs/changes.ts';
 import { Execs } from '../../../controller/src/execs/execs.ts';
 import { followReports } from '../../../controller/src/execs/reports.ts';
 import { RequestBody } from '../../../controller/src/execs/request-body.ts';
+import { Files } from '../../../controller/src/files/files.ts';
 import { Gateway } from '../../../controller/src/gateway/gateway.ts';
 import { SqliteHistory } from '../../../controller/src/history/sqlite-history.ts';
 import { Links } from '../../../controller/src/links/links.ts';
@@ -33,7 +35,9 @@ export class WiredMachine {
   readonly history = new SqliteHistory(':memory:', systemClock);
   readonly changes = new ExecChanges();
   readonly execs: Execs;
+  readonly files: Files;
   readonly proxy: TcpProxy;
+  readonly #writer = new FileWriter(join(this.lab.home, 'writes'));
   readonly #gateway: Gateway;
   readonly #connector: Connector;
   readonly #server: Server;
@@ -58,6 +62,7 @@ export class WiredMachine {
     const log = pino({ level: 'silent' });
     const { links, history, changes } = this;
     this.execs = new Execs({ registry: registryOf(name), links, history, changes, clock: systemClock });
+    this.files = new Files({ registry: registryOf(name), links });
     this.#gateway = new Gateway({
       identity,
       clock: systemClock,
@@ -91,6 +96,7 @@ export class WiredMachine {
       log,
       accept: (channel, verb, params) =>
         void createHandler({
+          writer: this.#writer,
           store: this.lab.store,
           version: '0.0.0',
           stop: () => undefined,

@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import { systemClock } from '@codex-remote/platform';
 import type { AgentVerb, ExecState } from '@codex-remote/protocol/schema';
 import {
@@ -10,6 +11,7 @@ import {
   Session,
 } from '@codex-remote/protocol/wire';
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import { FileWriter } from '../../../agent/src/files/write-file.ts';
 import { createHandler } from '../../../agent/src/serve/serve-session.ts';
 import { StoreLab } from '../../../agent/test/support/store-lab.ts';
 import { type PipeEnd, pipe } from '../../../packages/protocol/test/support/pipe.ts';
@@ -38,6 +40,7 @@ beforeEach(() => {
   });
   const handler = createHandler({
     store: lab.store,
+    writer: new FileWriter(join(lab.home, 'writes')),
     version: '9.9.9',
     stop: () => undefined,
     trust: () => 0,

@@ -17,8 +17,11 @@ import { execStart } from './exec/start.ts';
 import { execWait } from './exec/wait.ts';
 import { execWatch } from './exec/watch.ts';
 import { fileList } from './file/list.ts';
+import { fileMkdir } from './file/mkdir.ts';
 import { fileRead } from './file/read.ts';
+import { fileRemove } from './file/remove.ts';
 import { fileStat } from './file/stat.ts';
+import { fileWrite } from './file/write.ts';
 import { machineAdd } from './machine/add.ts';
 import { machineCheck } from './machine/check.ts';
 import { machineDown } from './machine/down.ts';
@@ -53,8 +56,11 @@ export const commands: readonly Command[] = [
   execCancel,
   execList,
   fileRead,
+  fileWrite,
   fileList,
   fileStat,
+  fileRemove,
+  fileMkdir,
   tokenCreate,
   tokenList,
   tokenRevoke,

@@ -77,6 +77,17 @@ export const base64: ReadValue<Uint8Array> = (value, { flag }) => {
   return Buffer.from(value, 'base64');
 };
 
+/** Permission bits as people write them: `0644`. */
+export const octalMode: ReadValue<number> = (value, { flag }) => {
+  if (!/^[0-7]{3,4}$/.test(value)) throw bad(flag, value, 'an octal mode such as 0644');
+  return Number.parseInt(value, 8);
+};
+
+export const sha256: ReadValue<string> = (value, { flag }) => {
+  if (!/^[0-9a-f]{64}$/i.test(value)) throw bad(flag, value, 'a SHA-256 in hex, 64 digits');
+  return value.toLowerCase();
+};
+
 export const nonEmpty: ReadValue<string> = (value, context) => {
   if (value === '') throw bad(context.flag, value, 'something');
   return text(value, context);

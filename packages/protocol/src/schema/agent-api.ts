@@ -1,6 +1,17 @@
 import { z } from 'zod';
 import { execReport, execState, logSelection, signalName } from './exec.ts';
-import { fileInfo, fileVersion, listCursor, maxListEntries, remotePath } from './files.ts';
+import {
+  fileInfo,
+  fileMode,
+  fileRemoved,
+  fileVersion,
+  fileWritten,
+  folderMade,
+  listCursor,
+  maxListEntries,
+  remotePath,
+  writeParams,
+} from './files.ts';
 import { execId, machineName, queueName } from './names.ts';
 import { machinePolicy } from './policy.ts';
 
@@ -139,6 +150,22 @@ export const agentVerbs = {
     shape: 'call',
     params: z.strictObject({ policy: machinePolicy }),
     reply: z.object({ policy: machinePolicy, applied: z.boolean() }),
+  },
+  /**
+   * Body: data records of stream `content`, last a `writeTrailer`. Whole or not at all, durable when it replies, and done once
+   * however often it is sent under its `write_id`.
+   */
+  'file.write': { shape: 'upload', params: writeParams, reply: fileWritten },
+  /** A symbolic link itself; a directory that is not empty only with `recursive`. */
+  'file.remove': {
+    shape: 'call',
+    params: z.strictObject({ path: remotePath, recursive: z.boolean() }),
+    reply: fileRemoved,
+  },
+  'file.mkdir': {
+    shape: 'call',
+    params: z.strictObject({ path: remotePath, parents: z.boolean(), mode: fileMode.optional() }),
+    reply: folderMade,
   },
   /**
    * Agent: `{reports: ExecReport[]}` first for every running and every not yet acknowledged exec, in pages, then

@@ -38,6 +38,9 @@ import { agentService } from './service.ts';
  *   GET    /v1/machines/:name/files/stat?path_b64=&sha256=0|1&connect_wait_ms=   FileInfo
  *   GET    /v1/machines/:name/files/list?path_b64=&limit=&cursor=&connect_wait_ms=   records: event {entries: FileEntry[]} each, last event {end: {path, total, more, next_cursor}}
  *   GET    /v1/machines/:name/files/read?path_b64=&from=&max_bytes=&version=&connect_wait_ms=   records: event {file: FileInfo} first, data, last event {end: {next, complete}}
+ *   POST   /v1/machines/:name/files/write?path_b64=&write_id=&size=&mode=&expect_sha256=&create_only=0|1&parents=0|1&connect_wait_ms=   records (data of `content`, event {end: {bytes, sha256}}) -> records: one event {written: FileWritten} or {error}
+ *   POST   /v1/machines/:name/files/remove?path_b64=&connect_wait_ms=   {recursive} -> FileRemoved
+ *   POST   /v1/machines/:name/files/mkdir?path_b64=&connect_wait_ms=   {parents, mode?} -> FolderMade
  *   GET    /v1/tokens                          {tokens: TokenView[]}
  *   POST   /v1/tokens                          TokenCreate -> IssuedToken
  *   DELETE /v1/tokens/:id                      -> TokenView, revoked

@@ -87,3 +87,55 @@ export const readEvent = z.union([
   }),
 ]);
 export type ReadEvent = z.infer<typeof readEvent>;
+
+/** Made by the caller for one write, and the same where it is sent again. */
+export const writeId = z.string().regex(/^[a-z0-9]{16,64}$/);
+
+/** Last record of the body of `file.write`, an event: it is whole. */
+export const writeTrailer = z.object({ end: z.object({ bytes: size, sha256: sha256Hex }) });
+
+export const writeParams = z.strictObject({
+  path: remotePath,
+  write_id: writeId,
+  /** Of the content, where it is known: whether there is room is told before it is sent. */
+  size: size.optional(),
+  /** Absent: that of the file that is there, or what the umask of the user leaves of 0666. */
+  mode: fileMode.optional(),
+  /** The content that is there must have this digest. */
+  expect_sha256: sha256Hex.optional(),
+  /** Nothing may be there. */
+  create_only: z.boolean(),
+  /** Missing folders on the way are made. */
+  parents: z.boolean(),
+});
+
+/** What is there now. */
+export const fileWritten = z.object({
+  path: z.string().optional(),
+  path_b64: z.string().optional(),
+  size,
+  sha256: sha256Hex,
+  mode: fileMode,
+  /** Nothing was there before. */
+  created: z.boolean(),
+});
+export type FileWritten = z.infer<typeof fileWritten>;
+
+export const fileRemoved = z.object({
+  path: z.string().optional(),
+  path_b64: z.string().optional(),
+  /** What it was. */
+  type: fileType,
+  /** Names that are gone: itself, and what was in it. */
+  removed: size,
+});
+export type FileRemoved = z.infer<typeof fileRemoved>;
+
+export const folderMade = z.object({
+  path: z.string().optional(),
+  path_b64: z.string().optional(),
+  mode: fileMode,
+  /** False where it was there already. */
+  created: z.boolean(),
+});
+export type FolderMade = z.infer<typeof folderMade>;

@@ -48,7 +48,7 @@ const capabilities = z.array(z.string().regex(/^[a-z0-9._-]{1,32}$/)).max(32);
  *   queues      `queue`, `after` and `after_any` of an ExecSpec; `queues.get`, `queues.set`
  *   log_limit   `log_limit_bytes` and `log_limit_action` of an ExecSpec
  *   trust       `trust.set`
- *   files       `file.stat`, `file.list`, `file.read`
+ *   files       `file.stat`, `file.list`, `file.read`, `file.write`, `file.remove`, `file.mkdir`
  *   policy      `policy.get`, `policy.set`: it enforces a policy of its own
  */
 export const ownCapabilities = ['queues', 'log_limit', 'trust', 'files', 'policy'] as const;

@@ -72,7 +72,7 @@ export type Decision =
   | { readonly allowed: true }
   | {
       readonly allowed: false;
-      readonly rule: 'read-only' | 'label' | 'env' | 'cwd' | 'stdin' | 'shell' | 'command';
+      readonly rule: 'read-only' | 'files' | 'label' | 'env' | 'cwd' | 'stdin' | 'shell' | 'command';
       readonly why: string;
     };
 
@@ -106,6 +106,17 @@ export function decide(policy: MachinePolicy, request: PolicyRequest): Decision 
   return matches
     ? { allowed: true }
     : refused('command', `no pattern of it matches ${shownCommand(command)}`);
+}
+
+/**
+ * Whether a policy lets files be written, removed and made: what may run is a matter of files. Reading is no matter of a policy:
+ * who may read is told by scopes.
+ */
+export function decideFileChange(policy: MachinePolicy): Decision {
+  if (policy.mode === 'full') return { allowed: true };
+  return policy.mode === 'read-only'
+    ? refused('read-only', 'nothing is changed on it')
+    : refused('files', 'files are not changed where only listed commands may run');
 }
 
 /** Whether everything that `next` lets start, `now` lets start too. False where that cannot be told easily. */

@@ -132,7 +132,7 @@ function sourceOf(flag: string, file: string | undefined, cwd: string): UploadSo
 }
 
 /** Bytes of the kernel's generator (random(4)), as `node:crypto` gives them; loading that costs 6 ms. */
-function urandom(bytes: number): Uint8Array {
+export function urandom(bytes: number): Uint8Array {
   const fd = openSync('/dev/urandom', 'r');
   try {
     const buffer = Buffer.alloc(bytes);
