@@ -1,10 +1,11 @@
 import type { ChildProcess } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { chmod, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { Cli, type CliOptions, freePort, TcpProxy, waitFor } from '@codex-remote/test/lab';
+import { Cli, type CliOptions, cliProgram, freePort, needs, TcpProxy, waitFor } from '@codex-remote/test/lab';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 
 type Json = Record<string, unknown>;
@@ -79,6 +80,17 @@ describe('a token file', () => {
     expect(codeOf(said)).toBe('usage');
     expect(readFileSync(file, 'utf8')).toBe('mine');
     expect((await owner.json(['token', 'list'])).tokens).toHaveLength(before.length);
+  });
+
+  test('that finds no room on the disk is no token', async (context) => {
+    needs(context, 'prlimit');
+    const before = (await owner.json(['token', 'list'])).tokens as Json[];
+    const run = owner.using(['prlimit', '--fsize=100', '--', cliProgram]);
+    const file = join(owner.home, 'cut');
+    const { status } = await run.run(['token', 'create', ...scopes('admin'), '--output', file]);
+    expect([status, existsSync(file)]).toEqual([1, false]);
+    const made = ((await owner.json(['token', 'list'])).tokens as Json[]).slice(before.length);
+    expect(made).toMatchObject([{ status: 'revoked' }]);
   });
 
   test('is left unmade where the scope is none, and nothing stays on disk', async () => {
@@ -175,6 +187,14 @@ describe('who may run on one machine', () => {
     });
     const { machines } = await away.json(['machine', 'list'], 0, it);
     expect(machines).toMatchObject([{ machine: 'local' }]);
+  });
+
+  test('moves much there and back, exact', async () => {
+    const { with: it } = await token(...scopes('exec:run:local'));
+    const input = randomBytes(24 * 1024 * 1024);
+    const args = ['exec', 'run', '-m', 'local', '--raw', '--stdin', '-', '--', 'cat'];
+    const { stdout, status } = await away.run(args, { ...it, input });
+    expect([status, stdout.equals(input)]).toEqual([0, true]);
   });
 
   test('is told of another what it would be told of none', async () => {

@@ -1,8 +1,9 @@
-import { closeSync, fsyncSync, openSync, rmSync, writeSync } from 'node:fs';
+import { closeSync, fchmodSync, fsyncSync, openSync, rmSync, writeFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { oneLine } from '@codex-remote/client';
 import type { IssuedToken } from '@codex-remote/protocol/schema';
 import { RemoteError } from '@codex-remote/protocol/wire';
+import type { Context } from '../../context.ts';
 import { usage } from '../../table/bind.ts';
 import { command } from '../../table/command.ts';
 import { many, one } from '../../table/flag.ts';
@@ -43,14 +44,21 @@ export const tokenCreate = command({
       return { value: { ok: true, ...made }, exit: 0, human: text };
     }
     const file = resolve(cwd, output);
-    const made = await intoFile(file, async () => client.createToken(wanted));
+    const made = await intoFile(file, client, () => client.createToken(wanted));
     const { token: _secret, ...rest } = made;
     return { value: { ok: true, ...rest, file }, exit: 0, human: () => `${shown(made)}\n${howTo(file)}` };
   },
 });
 
-/** The file is there before the token is made, so that no secret is made that has no place; it goes again where none is. */
-async function intoFile(file: string, make: () => Promise<IssuedToken>): Promise<IssuedToken> {
+/**
+ * The file is there before the token is made, so that no secret is made that has no place; it goes again where none is. A
+ * token whose secret could not be kept is revoked.
+ */
+async function intoFile(
+  file: string,
+  client: Context['client'],
+  make: () => Promise<IssuedToken>,
+): Promise<IssuedToken> {
   let fd: number;
   try {
     fd = openSync(file, 'wx', 0o600);
@@ -61,13 +69,17 @@ async function intoFile(file: string, make: () => Promise<IssuedToken>): Promise
       sent: 'no',
     });
   }
+  let made: IssuedToken | undefined;
   try {
-    const made = await make();
-    writeSync(fd, `${JSON.stringify(fileOf(made))}\n`);
+    // Whatever the umask.
+    fchmodSync(fd, 0o600);
+    made = await make();
+    writeFileSync(fd, `${JSON.stringify(fileOf(made))}\n`);
     fsyncSync(fd);
     return made;
   } catch (error) {
     rmSync(file, { force: true });
+    if (made) await client.revokeToken(made.id).catch(() => undefined);
     throw error;
   } finally {
     closeSync(fd);
