@@ -152,7 +152,8 @@ export async function runController(
       log.info({ machine: hello.machine, via: arrival.via, agent: hello.agent_version }, 'machine connected');
       void session.closed.then((cause) => {
         log.info({ machine: hello.machine, code: cause.code, err: cause.message }, 'machine disconnected');
-        if (cause.code === 'peer_silent') machines.suspect(hello.machine);
+        // A tunnel that it did not come through is none the worse.
+        if (cause.code === 'peer_silent' && arrival.via !== 'direct') machines.suspect(hello.machine);
       });
       void machines
         .tellPolicy(hello.machine)

@@ -1,6 +1,6 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Cli, cliProgram, SshLab } from '../src/lab/index.ts';
+import { Cli, cliProgram, freePort, SshLab, TcpProxy, waitFor } from '../src/lab/index.ts';
 import { benchRounds, round, sideBySide, timeProcess } from './measure.ts';
 
 /** Whole processes, as a user starts them, beside their peers. Ratios are to the medians of the same run. */
@@ -9,15 +9,35 @@ export async function wholeCommands(): Promise<unknown> {
   const config = await lab.writeConfig(lab.hostBlock('box'));
   const cli = await Cli.open({ CODEX_REMOTE_SSH_CONFIG: config });
   const direct = await Cli.open();
+  const tls = await reachedDirectly(lab);
   try {
     await cli.json(['machine', 'up', 'box']);
     await direct.json(['machine', 'up', 'local']);
-    return await processes({ lab, config, cli, direct });
+    return await processes({ lab, config, cli, direct, tls });
   } finally {
+    await tls.close();
     await direct.close();
     await cli.close();
     await lab.close();
   }
+}
+
+/** A user whose machine `box` dials the controller's port: its tunnel is gone, and it keeps the way on which it came. */
+async function reachedDirectly(lab: SshLab): Promise<Cli> {
+  const proxy = await TcpProxy.open(lab.server.port);
+  const line = lab.hostLine(lab.server);
+  await lab.writeKnownHosts([line, line.replaceAll(`:${lab.server.port} `, `:${proxy.port} `)]);
+  const block = lab.hostBlock('box').replace(`Port ${lab.server.port}`, `Port ${proxy.port}`);
+  const cli = await Cli.open({ CODEX_REMOTE_SSH_CONFIG: await lab.writeConfig(block) });
+  const listen = `127.0.0.1:${await freePort()}`;
+  await cli.json(['controller', 'start', '--listen', listen, '--public-url', `https://${listen}`]);
+  await cli.json(['machine', 'up', 'box']);
+  await proxy.close();
+  await waitFor('a direct connection', async () => {
+    const { connected, connection } = await cli.json(['machine', 'show', 'box']);
+    return connected === true && connection === 'direct';
+  });
+  return cli;
 }
 
 interface Places {
@@ -27,9 +47,11 @@ interface Places {
   readonly cli: Cli;
   /** Has the machine `local`. */
   readonly direct: Cli;
+  /** Has the machine `box`, which dials the controller's port. */
+  readonly tls: Cli;
 }
 
-async function processes({ lab, config, cli, direct }: Places): Promise<unknown> {
+async function processes({ lab, config, cli, direct, tls }: Places): Promise<unknown> {
   const empty = join(cli.home, 'empty.cjs');
   await writeFile(empty, '');
   const control = join(lab.dir, 'cm');
@@ -41,6 +63,8 @@ async function processes({ lab, config, cli, direct }: Places): Promise<unknown>
       timeProcess(cliProgram, ['exec', 'run', '-m', 'local', '--', 'true'], direct.env),
     exec_run_true_over_ssh: () =>
       timeProcess(cliProgram, ['exec', 'run', '-m', 'box', '--', 'true'], cli.env),
+    exec_run_true_over_tls: () =>
+      timeProcess(cliProgram, ['exec', 'run', '-m', 'box', '--', 'true'], tls.env),
     machine_check_over_ssh: () => timeProcess(cliProgram, ['machine', 'check', '-m', 'box'], cli.env),
     ssh_fresh: () => timeProcess('ssh', ssh(), cli.env),
     ssh_control_master: () => timeProcess('ssh', ssh(...master), cli.env),
@@ -54,6 +78,7 @@ async function processes({ lab, config, cli, direct }: Places): Promise<unknown>
     figures,
     exec_run_to_node: { ratio: ratio('exec_run_true_local', 'node_empty_file'), goal: '<= 1.6' },
     exec_run_over_ssh_to_ssh_fresh: { ratio: ratio('exec_run_true_over_ssh', 'ssh_fresh'), goal: '< 1' },
+    exec_run_over_tls: { median_ms: figures.exec_run_true_over_tls?.median },
     exec_run_over_ssh_to_control_master: { ratio: ratio('exec_run_true_over_ssh', 'ssh_control_master') },
     machine_check: { median_ms: figures.machine_check_over_ssh?.median, goal: '<= 120' },
   };

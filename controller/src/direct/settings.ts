@@ -80,7 +80,8 @@ export function changedSettings(before: DirectSettings, change: DirectChange): D
   };
 }
 
-const loopback = /^(?:localhost|127\.\d+\.\d+\.\d+|::1)$/;
+/** Where it can be asked for by a name of this host itself: every address includes those. */
+const loopback = /^(?:localhost|127\.\d+\.\d+\.\d+|::1|0\.0\.0\.0|::)$/;
 
 /** Host names, without a port, under which a request may ask for us. */
 export function hostNames({ listen, public_url }: DirectSettings): readonly string[] {

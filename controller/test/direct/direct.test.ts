@@ -9,6 +9,7 @@ import { FakeClock } from '../../../packages/protocol/test/support/fake-clock.ts
 import { waitFor } from '../../../test/src/lab/wait-for.ts';
 import type { Trust } from '../../src/direct/certificate.ts';
 import { Direct, type DirectOptions } from '../../src/direct/direct.ts';
+import { hostNames } from '../../src/direct/settings.ts';
 
 const day = 24 * 60 * 60 * 1000;
 
@@ -78,6 +79,16 @@ describe('how a controller is reached over the network', () => {
     expect(second.status()).toMatchObject({ certificate_sha256: address?.spki_sha256[0] });
     expect(second.status().listen).toBeUndefined();
     expect((await open()).status()).toEqual({});
+  });
+
+  test.each([
+    ['0.0.0.0:7443', ['controller.example', 'localhost', '127.0.0.1', '[::1]']],
+    ['[::]:7443', ['controller.example', 'localhost', '127.0.0.1', '[::1]']],
+    ['192.0.2.1:7443', ['controller.example', '192.0.2.1']],
+    ['[2001:DB8::1]:7443', ['controller.example', '[2001:db8::1]']],
+    ['Box.example:7443', ['controller.example', 'box.example']],
+  ])('%s is asked for as %j', (listen, names) => {
+    expect(hostNames({ listen, public_url: url })).toEqual(names);
   });
 
   test('an address that is not to be had changes nothing', async () => {
