@@ -173,6 +173,7 @@ export async function runController(
     gateway,
     clock,
     log,
+    audit,
     paths,
     controllerId,
     controllerKey: identity.publicKey,

@@ -53,6 +53,11 @@ describe('machine up that cannot work says why and what to do', () => {
     expect(await cli.json(['machine', 'list'])).toMatchObject({ machines: [] });
     await cli.json(['machine', 'up', 'box', '--accept-host-key', String(shown)]);
     expect(await lab.readKnownHosts()).toContain(`[127.0.0.1]:${lab.server.port}`);
+    const { entries } = await cli.json(['audit', 'list', '--verb', 'ssh.host_key']);
+    expect(entries).toMatchObject([
+      { machine: 'box', result: 'accepted', facts: { fingerprint: shown, port: lab.server.port } },
+      { machine: 'box', result: 'refused', reason: 'host_key_unknown', facts: { fingerprint: shown } },
+    ]);
     await cli.json(['machine', 'down', 'box', '--purge']);
     await lab.writeKnownHosts([lab.hostLine(lab.server)]);
   });
@@ -61,8 +66,10 @@ describe('machine up that cannot work says why and what to do', () => {
     const other = await lab.makeKey('imposter');
     await lab.writeKnownHosts([`[127.0.0.1]:${lab.server.port} ${other.publicLine}`]);
     const before = await lab.readKnownHosts();
-    const { code } = await up(await lab.writeConfig(lab.hostBlock('box')));
+    const { code, cli } = await up(await lab.writeConfig(lab.hostBlock('box')));
     expect(code).toBe('host_key_changed');
+    const { entries } = await cli.json(['audit', 'list', '--verb', 'ssh.host_key']);
+    expect(entries).toMatchObject([{ machine: 'box', result: 'refused', reason: 'host_key_changed' }]);
     expect(await lab.readKnownHosts()).toBe(before);
     await lab.writeKnownHosts([lab.hostLine(lab.server)]);
   });

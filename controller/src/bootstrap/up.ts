@@ -9,6 +9,7 @@ import {
 } from '@codex-remote/protocol/schema';
 import { type Clock, RemoteError } from '@codex-remote/protocol/wire';
 import { z } from 'zod';
+import type { HostKeyEvent } from '../ssh/host-key-policy.ts';
 import { LocalTransport } from '../ssh/local-transport.ts';
 import { openTransport } from '../ssh/open-transport.ts';
 import type { SshEnvironment } from '../ssh/openssh.ts';
@@ -33,6 +34,8 @@ export type Reach =
       readonly environment: SshEnvironment;
       readonly transport?: 'ssh2' | 'system';
       readonly acceptHostKey?: string;
+      /** Hears of host keys that are refused or stored. */
+      readonly onHostKey?: (event: HostKeyEvent) => void;
       /** Where a person can be asked. */
       readonly ask?: Ask;
       /** A connection that is open already, used instead of a fresh one. It stays its owner's. */
@@ -231,6 +234,7 @@ async function connect(
       signal,
       environment: reach.environment,
       ...(reach.transport === undefined ? {} : { transport: reach.transport }),
+      ...(reach.onHostKey === undefined ? {} : { onHostKey: reach.onHostKey }),
       ...(reach.acceptHostKey === undefined ? {} : { acceptHostKey: reach.acceptHostKey }),
       ...(reach.ask === undefined ? {} : { ask: reach.ask }),
     });

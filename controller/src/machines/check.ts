@@ -11,6 +11,7 @@ import { notBroughtUp } from '../registry/not-brought-up.ts';
 import type { MachineRecord } from '../registry/registry.ts';
 import { checkSsh } from '../ssh/index.ts';
 import { runCanary } from './canary.ts';
+import { hostKeyNotes } from './host-key-notes.ts';
 import type { MachineWorld } from './machines.ts';
 import { connectSsh, sshTarget } from './ssh-access.ts';
 
@@ -68,7 +69,8 @@ async function checkWayIn(
   const { error } = await checkSsh({
     clock: world.clock,
     ...(live === undefined ? {} : { live }),
-    connect: () => connectSsh(sshTarget(machine), context, world.clock, signal),
+    connect: () =>
+      connectSsh(sshTarget(machine), context, world.clock, signal, hostKeyNotes(world.audit, machine.name)),
   });
   return error ? { error: error.with({ machine: machine.name }) } : {};
 }

@@ -5,6 +5,7 @@ import { callAgent } from '../execs/agent-call.ts';
 import { notBroughtUp } from '../registry/not-brought-up.ts';
 import type { MachineRecord, PlacedInstallation } from '../registry/registry.ts';
 import { type HostTransport, LocalTransport } from '../ssh/index.ts';
+import { hostKeyNotes } from './host-key-notes.ts';
 import type { MachineWorld } from './machines.ts';
 import { connectSsh, sshTarget } from './ssh-access.ts';
 
@@ -97,6 +98,7 @@ export class MachineDown {
       this.#machine.ssh_memory,
       this.#world.clock,
       new AbortController().signal,
+      hostKeyNotes(this.#world.audit, this.#machine.name),
     );
   }
 }

@@ -18,6 +18,7 @@ import {
 } from '@codex-remote/protocol/schema';
 import type { Clock } from '@codex-remote/protocol/wire';
 import PQueue from 'p-queue';
+import type { Audit } from '../audit/audit-log.ts';
 import type { PublicAddress } from '../direct/direct.ts';
 import type { ExecChanges } from '../execs/changes.ts';
 import type { Execs } from '../execs/execs.ts';
@@ -46,6 +47,7 @@ export interface MachinesOptions {
   readonly gateway: Gateway;
   readonly clock: Clock;
   readonly log: Logger;
+  readonly audit: Audit;
   readonly paths: ControllerPaths;
   readonly controllerId: string;
   readonly controllerKey: string;
@@ -89,6 +91,7 @@ export class Machines {
     const tunnels = new Tunnels({
       clock: options.clock,
       log: options.log,
+      audit: options.audit,
       onConnection: (machine, connection, via) => options.gateway.accept(connection, { via, machine }),
     });
     this.#world = { ...options, tunnels };

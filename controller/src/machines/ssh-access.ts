@@ -1,6 +1,7 @@
 import type { SshContext } from '@codex-remote/protocol/schema';
 import { type Clock, RemoteError } from '@codex-remote/protocol/wire';
 import type { MachineRecord, SshMemory } from '../registry/registry.ts';
+import type { HostKeyEvent } from '../ssh/host-key-policy.ts';
 import { openTransport } from '../ssh/open-transport.ts';
 import type { SshEnvironment } from '../ssh/openssh.ts';
 import { isConfigured, resolveHost } from '../ssh/resolve.ts';
@@ -46,6 +47,7 @@ export async function connectSsh(
   context: SshContext,
   clock: Clock,
   signal: AbortSignal,
+  onHostKey: (event: HostKeyEvent) => void,
 ): Promise<HostTransport> {
   const environment = environmentOf(context);
   const host = await resolveHost(target, environment);
@@ -53,6 +55,7 @@ export async function connectSsh(
     clock,
     environment,
     signal,
+    onHostKey,
     ...(context.transport === undefined ? {} : { transport: context.transport }),
     ...(context.accept_host_key === undefined ? {} : { acceptHostKey: context.accept_host_key }),
   });

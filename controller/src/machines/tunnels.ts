@@ -1,14 +1,17 @@
 import type { Duplex } from 'node:stream';
 import type { Logger } from '@codex-remote/platform';
 import type { Clock } from '@codex-remote/protocol/wire';
+import type { Audit } from '../audit/audit-log.ts';
 import type { Installation, MachineRecord, PlacedInstallation } from '../registry/registry.ts';
 import type { HostTransport } from '../ssh/transport.ts';
 import { Tunnel, type TunnelKind } from '../ssh/tunnel.ts';
+import { hostKeyNotes } from './host-key-notes.ts';
 import { connectSsh, sshTarget } from './ssh-access.ts';
 
 export interface TunnelsOptions {
   readonly clock: Clock;
   readonly log: Logger;
+  readonly audit: Pick<Audit, 'record'>;
   readonly onConnection: (machine: string, connection: Duplex, kind: TunnelKind) => void;
 }
 
@@ -32,13 +35,14 @@ export class Tunnels {
     options: { initial?: HostTransport; bridgeOnly?: boolean } = {},
   ): Promise<Tunnel> {
     await this.close(machine.name);
-    const { clock, log, onConnection } = this.#options;
+    const { clock, log, audit, onConnection } = this.#options;
     const tunnel = new Tunnel({
       clock,
       random: Math.random,
       runDir: installation.run_dir,
       installed: { node: installation.node, agent: installation.bundle, home: installation.home },
-      connect: (signal) => connectSsh(sshTarget(machine), machine.ssh_memory, clock, signal),
+      connect: (signal) =>
+        connectSsh(sshTarget(machine), machine.ssh_memory, clock, signal, hostKeyNotes(audit, machine.name)),
       onConnection: (connection, kind) => onConnection(machine.name, connection, kind),
       onState: (state) => {
         const error = 'error' in state ? state.error : undefined;

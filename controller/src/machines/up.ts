@@ -19,6 +19,7 @@ import type { ConnectionKind, MachineRecord, PlacedInstallation } from '../regis
 import type { Ask, HostTransport } from '../ssh/index.ts';
 import { bundleFiles } from './bundle.ts';
 import { runCanary } from './canary.ts';
+import { hostKeyNotes } from './host-key-notes.ts';
 import { localAgentBase, type MachineWorld } from './machines.ts';
 import { policyOf } from './policies.ts';
 import { environmentOf, memoryOf, sshTarget } from './ssh-access.ts';
@@ -130,6 +131,7 @@ export class MachineBringUp {
       kind: 'ssh',
       target: sshTarget(this.#machine),
       environment: environmentOf(this.#context),
+      onHostKey: hostKeyNotes(this.#world.audit, this.#machine.name),
       ...(transport === undefined ? {} : { transport }),
       ...(accept_host_key === undefined ? {} : { acceptHostKey: accept_host_key }),
       ...(this.#request.interactive ? { ask: this.#ask } : {}),

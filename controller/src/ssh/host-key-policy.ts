@@ -9,30 +9,48 @@ export type HostKeyDecision =
   | { readonly trusted: true; readonly store: boolean }
   | { readonly trusted: false; readonly error: RemoteError };
 
+/** A decision that somebody should hear of: a key that was refused, or one that was not known and is now. */
+export interface HostKeyEvent {
+  readonly decision: 'accepted' | 'unknown' | 'changed' | 'revoked';
+  readonly facts: Readonly<Record<string, string | number>>;
+}
+
 /** The user's rules for one host's key: known_hosts, StrictHostKeyChecking and the fingerprint given on the command line. */
 export class HostKeyPolicy {
   readonly #host: ResolvedHost;
   readonly #known: KnownHosts;
   readonly #accepted: string | undefined;
+  readonly #told: ((event: HostKeyEvent) => void) | undefined;
   /** As OpenSSH looks them up: with the port, then without. */
   readonly #names: readonly string[];
 
-  private constructor(host: ResolvedHost, known: KnownHosts, accepted: string | undefined) {
+  private constructor(
+    host: ResolvedHost,
+    known: KnownHosts,
+    accepted: string | undefined,
+    told: ((event: HostKeyEvent) => void) | undefined,
+  ) {
     this.#host = host;
     this.#known = known;
     this.#accepted = accepted;
+    this.#told = told;
     this.#names =
       host.hostKeyAlias === undefined
         ? [...new Set([knownHostName(host.host, host.port), knownHostName(host.host, 22)])]
         : [host.hostKeyAlias.toLowerCase()];
   }
 
-  /** Reads the host's known_hosts files. Throws `ssh_config_invalid`. */
-  static async read(host: ResolvedHost, accepted?: string): Promise<HostKeyPolicy> {
+  /** Reads the host's known_hosts files. `told` hears of refusals, and of keys that are stored. Throws `ssh_config_invalid`. */
+  static async read(
+    host: ResolvedHost,
+    accepted?: string,
+    told?: (event: HostKeyEvent) => void,
+  ): Promise<HostKeyPolicy> {
     return new HostKeyPolicy(
       host,
       await KnownHosts.read([...host.userKnownHostsFiles, ...host.globalKnownHostsFiles]),
       accepted,
+      told,
     );
   }
 
@@ -50,8 +68,15 @@ export class HostKeyPolicy {
     ];
   }
 
-  /** Pure: the same key always gets the same answer, at the first exchange and at every later one. */
+  /** The same key always gets the same answer, at the first exchange and at every later one. */
   decide(key: HostKey): HostKeyDecision {
+    const decision = this.#decide(key);
+    // A connection ends with its first refusal.
+    if (!decision.trusted) this.#told?.({ decision: refusalOf(decision.error), facts: this.#facts(key) });
+    return decision;
+  }
+
+  #decide(key: HostKey): HostKeyDecision {
     const verdict = this.#known.lookup(this.#names, key);
     if (verdict.kind === 'match') return { trusted: true, store: false };
     if (verdict.kind === 'revoked')
@@ -68,8 +93,9 @@ export class HostKeyPolicy {
   async store(key: HostKey): Promise<void> {
     const [path] = this.#host.userKnownHostsFiles;
     const [name] = this.#names;
-    if (path !== undefined && name !== undefined)
-      await appendKnownHost(path, name, key, this.#host.hashKnownHosts);
+    if (path === undefined || name === undefined) return;
+    await appendKnownHost(path, name, key, this.#host.hashKnownHosts);
+    this.#told?.({ decision: 'accepted', facts: this.#facts(key) });
   }
 
   get #title(): string {
@@ -119,4 +145,9 @@ export class HostKeyPolicy {
       fingerprint: fingerprint(key),
     };
   }
+}
+
+function refusalOf(error: RemoteError): HostKeyEvent['decision'] {
+  if (error.code === 'host_key_unknown') return 'unknown';
+  return error.details.facts?.known === undefined ? 'revoked' : 'changed';
 }

@@ -4,6 +4,7 @@
  */
 export type { InstalledAgent } from './bridge.ts';
 export { checkSsh, type SshCheck } from './check-ssh.ts';
+export type { HostKeyEvent } from './host-key-policy.ts';
 export { LocalTransport } from './local-transport.ts';
 export { needsSystem, type OpenOptions, openTransport } from './open-transport.ts';
 export type { SshEnvironment } from './openssh.ts';

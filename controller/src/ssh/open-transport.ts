@@ -1,6 +1,6 @@
 import { access } from 'node:fs/promises';
 import type { Clock } from '@codex-remote/protocol/wire';
-import { HostKeyPolicy } from './host-key-policy.ts';
+import { type HostKeyEvent, HostKeyPolicy } from './host-key-policy.ts';
 import type { SshEnvironment } from './openssh.ts';
 import type { Ask } from './question.ts';
 import type { ResolvedHost } from './resolve.ts';
@@ -15,6 +15,8 @@ export interface OpenOptions {
   readonly transport?: 'ssh2' | 'system';
   /** SHA256:… that the user accepts for this host. */
   readonly acceptHostKey?: string;
+  /** Hears of host keys that are refused or stored. */
+  readonly onHostKey?: (event: HostKeyEvent) => void;
   readonly timeoutMs?: number;
   /** Where a person can be asked; the system's `ssh` asks nobody. */
   readonly ask?: Ask;

@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import type { Clock, RemoteError } from '@codex-remote/protocol/wire';
 import type { Deadline } from './deadline.ts';
+import type { HostKeyEvent } from './host-key-policy.ts';
 import { childEnv, configWords, type SshEnvironment } from './openssh.ts';
 import { TextTail } from './remote-text.ts';
 import type { ResolvedHost } from './resolve.ts';
@@ -11,6 +12,8 @@ export interface SystemOptions {
   readonly clock: Clock;
   readonly environment: SshEnvironment;
   readonly acceptHostKey?: string;
+  /** Hears of host keys that are refused or stored. */
+  readonly onHostKey?: (event: HostKeyEvent) => void;
   /** For all hops together. */
   readonly timeoutMs?: number;
   /** Gives the attempt up, with `cancelled`. */

@@ -7,7 +7,7 @@ import { Authentication, type NextMethod } from './authentication.ts';
 import { ChannelDuplex } from './channel-duplex.ts';
 import type { Deadline } from './deadline.ts';
 import { type HostKey, readHostKey } from './host-key.ts';
-import { HostKeyPolicy } from './host-key-policy.ts';
+import { type HostKeyEvent, HostKeyPolicy } from './host-key-policy.ts';
 import type { Ask } from './question.ts';
 import type { ResolvedHost } from './resolve.ts';
 import { errnoOf, unreachable } from './unreachable.ts';
@@ -83,8 +83,13 @@ export interface LoginPlan {
 }
 
 /** Reads known_hosts and keys. Throws `ssh_config_invalid`. */
-export async function planLogin(host: ResolvedHost, acceptHostKey?: string, ask?: Ask): Promise<LoginPlan> {
-  const policy = await HostKeyPolicy.read(host, acceptHostKey);
+export async function planLogin(
+  host: ResolvedHost,
+  acceptHostKey?: string,
+  ask?: Ask,
+  onHostKey?: (event: HostKeyEvent) => void,
+): Promise<LoginPlan> {
+  const policy = await HostKeyPolicy.read(host, acceptHostKey, onHostKey);
   const algorithms = offeredAlgorithms(host, policy);
   if (algorithms === undefined) {
     throw new RemoteError(

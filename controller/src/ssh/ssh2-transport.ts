@@ -3,6 +3,7 @@ import { type Clock, RemoteError } from '@codex-remote/protocol/wire';
 import type { Client, ClientChannel } from 'ssh2';
 import { ChannelDuplex } from './channel-duplex.ts';
 import { Deadline } from './deadline.ts';
+import type { HostKeyEvent } from './host-key-policy.ts';
 import type { Ask } from './question.ts';
 import type { ResolvedHost } from './resolve.ts';
 import { dialHost, dialThrough, login, planLogin } from './ssh2-login.ts';
@@ -19,6 +20,8 @@ export interface Ssh2Options {
   readonly clock: Clock;
   /** SHA256:… that the user accepts where a key is unknown. */
   readonly acceptHostKey?: string;
+  /** Hears of host keys that are refused or stored. */
+  readonly onHostKey?: (event: HostKeyEvent) => void;
   /** For all hops together, without the time in which a person is asked. */
   readonly timeoutMs?: number;
   /** Where a person can be asked for a passphrase, a password or a code. */
@@ -38,7 +41,7 @@ export async function connectSsh2(host: ResolvedHost, options: Ssh2Options): Pro
   const logins: Login[] = [];
   try {
     for (const hop of [...host.jumps, host]) {
-      const plan = await planLogin(hop, options.acceptHostKey, asking);
+      const plan = await planLogin(hop, options.acceptHostKey, asking, options.onHostKey);
       const before = logins.at(-1);
       const bytes =
         before === undefined

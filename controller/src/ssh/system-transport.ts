@@ -55,7 +55,7 @@ async function connectHop(
   deadline: Deadline,
   options: SystemOptions,
 ): Promise<SystemTransport> {
-  const policy = await HostKeyPolicy.read(host, options.acceptHostKey);
+  const policy = await HostKeyPolicy.read(host, options.acceptHostKey, options.onHostKey);
   // Not os.tmpdir(): ssh adds 17 characters to the control path while it binds, and macOS has long temporary folders.
   const dir = await mkdtemp('/tmp/codex-remote-ssh-');
   try {

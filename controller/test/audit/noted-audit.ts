@@ -5,8 +5,8 @@ import type { AuditEntry } from '../../src/audit/entry.ts';
 export class NotedAudit implements Audit {
   readonly entries: AuditEntry[] = [];
 
-  record(entry: AuditEntry): Promise<void> {
-    return this.write(entry).durable;
+  async record(entry: AuditEntry): Promise<void> {
+    await this.write(entry).durable;
   }
 
   write(entry: AuditEntry): { durable: Promise<void> } {
