@@ -13,6 +13,8 @@ const cli = installedCli();
 let controller: StandInController;
 beforeEach(async () => {
   controller = await new StandInController().listen();
+  // Ours, so that nothing is replaced by anything.
+  controller.build = 'source';
 });
 afterEach(() => controller[Symbol.asyncDispose]());
 
@@ -124,6 +126,37 @@ const file = {
 };
 const entry = { name: 'n', type: 'symlink', size: 5, mode: 420, mtime: 't', target: 't' };
 
+const policy = {
+  policy: { mode: 'allow', allow: ['a'], cwd: ['c'], env: ['e'], require_label: true },
+  agent_policy: { mode: 'allow', allow: ['a'] },
+  enforced_by: 'controller',
+};
+const direct = {
+  listen: 'l',
+  listen_error: { code: 'listen_failed', message: 'm' },
+  public_url: 'u',
+  certificate_sha256: 's',
+  certificate_expires_at: 't',
+  next_certificate_sha256: 's',
+  next_certificate_from: 't',
+};
+const token = {
+  ...{
+    id: 'i',
+    status: 'active',
+    scopes: ['s'],
+    machines: ['m'],
+    label: 'l',
+    created_at: 't',
+    created_by: 'c',
+  },
+  ...{ expires_at: 't', last_used_at: 't', last_used_from: 'f' },
+};
+const auditEntry = {
+  ...{ v: 1, seq: 1, prev: 'p', at: 't', principal: 'p', source: 's', verb: 'v', machine: 'm', exec_id: 'x' },
+  ...{ argv: ['a'], digest: 'd', cwd: 'c', result: 'r', reason: 'r', facts: { f: 'f' } },
+};
+
 const data = (stream: number): ExecRecord => ({ kind: 'data', stream, offset: 0, bytes: hostileBytes });
 const output = [data(streamId.stdout), data(streamId.stderr)];
 const event = (value: object): ExecRecord => ({ kind: 'event', value: poisoned(value) });
@@ -135,7 +168,11 @@ const walk: Readonly<Record<string, readonly [line: string, answer: object | rea
   'machine add': [['machine add box', machine]],
   'machine list': [['machine list', { machines: [machine] }]],
   'machine show': [['machine show box', machine]],
-  'machine set': [['machine set box --queue q=1', { queues: [queue] }]],
+  'machine set': [
+    ['machine set box --queue q=1', { queues: [queue] }],
+    ['machine set box --policy full', policy],
+  ],
+  'machine invite': [['machine invite box', { ...status, command: 'sh', machine: 'box', expires_at: 't' }]],
   'machine check': [['machine check box', checked]],
   'machine up': [
     [
@@ -205,9 +242,23 @@ const walk: Readonly<Record<string, readonly [line: string, answer: object | rea
   ],
   'file remove': [['file remove -m box x', { path: 'p', type: 'file', removed: 2 }]],
   'file mkdir': [['file mkdir -m box x', { path: 'p', mode: 420, created: true }]],
+  'token create': [
+    [
+      'token create --scope admin',
+      { ...token, token: 't', url: 'u', certificates: ['c'], spki_sha256: ['p'] },
+    ],
+  ],
+  'token list': [['token list', { tokens: [token] }]],
+  'token revoke': [[`token revoke ${'a'.repeat(20)}`, token]],
+  'audit list': [['audit list', { entries: [auditEntry], more: true }]],
+  'audit verify': [
+    ['audit verify', { ok: true, count: 1, files: 1, first_seq: 1, head: { seq: 1, hash: 'h' } }],
+    ['audit verify', { ok: false, count: 1, file: 'f', line: 1, problem: 'p', detail: 'd' }],
+  ],
+  'controller rotate-certificate': [['controller rotate-certificate', direct]],
   'controller start': [['controller start', status]],
   'controller stop': [],
-  'controller status': [['controller status', status]],
+  'controller status': [['controller status', { ...status, ...direct }]],
   'controller logs': [['controller logs', {}]],
   version: [['version', {}]],
 };
@@ -254,8 +305,12 @@ const atTerminal = (line: string): Promise<Pick<Ran, 'stdout'>> =>
 const forgeries = (text: string): string[] =>
   text.split(/[\r\n]/).filter((line) => line.trimStart().startsWith(forged));
 
+/** It serves until it is ended. */
+const elsewhere = ['controller serve'];
+
 test('every command is walked', () => {
-  expect(Object.keys(walk).toSorted()).toEqual(commands.map(({ name }) => name).toSorted());
+  const walked = [...Object.keys(walk), ...elsewhere];
+  expect(walked.toSorted()).toEqual(commands.map(({ name }) => name).toSorted());
 });
 
 describe('text that tries to act on a terminal, in every field of an answer', () => {

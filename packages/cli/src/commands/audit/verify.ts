@@ -1,3 +1,4 @@
+import { oneLine } from '@codex-remote/client';
 import { RemoteError } from '@codex-remote/protocol/wire';
 import { command } from '../../table/command.ts';
 
@@ -26,7 +27,9 @@ export const auditVerify = command({
       value: { ok: true, count, head, files, first_seq },
       exit: 0,
       human: () =>
-        `${count} entries in ${files} file${files === 1 ? '' : 's'}, all linked; head ${head.seq} ${head.hash}`,
+        oneLine(
+          `${count} entries in ${files} file${files === 1 ? '' : 's'}, all linked; head ${head.seq} ${head.hash}`,
+        ),
     };
   },
 });

@@ -1,3 +1,4 @@
+import { oneLine } from '@codex-remote/client';
 import { usage } from '../../table/bind.ts';
 import { command } from '../../table/command.ts';
 import { one } from '../../table/flag.ts';
@@ -54,7 +55,8 @@ export const fileList = command({
           entry.mtime,
           linkText(entry.name ?? Buffer.from(entry.name_b64 ?? '', 'base64').toString(), entry),
         ]);
-        const more = next === undefined ? '' : `\nthere are more, ${page.total} in all; next: ${next}`;
+        const more =
+          next === undefined ? '' : `\n${oneLine(`there are more, ${page.total} in all; next: ${next}`)}`;
         return rows.length === 0
           ? `nothing${more}`
           : `${table(['MODE', 'SIZE', 'MODIFIED', 'NAME'], rows)}${more}`;

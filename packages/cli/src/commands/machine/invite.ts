@@ -1,5 +1,5 @@
 import { basename, dirname, join, resolve } from 'node:path';
-import { eventField, isObject, wrong } from '@codex-remote/client';
+import { eventField, isObject, oneLine, wrong } from '@codex-remote/client';
 import { RemoteError } from '@codex-remote/protocol/wire';
 import type { Context } from '../../context.ts';
 import type { Outcome } from '../../outcome.ts';
@@ -8,6 +8,7 @@ import { one } from '../../table/flag.ts';
 import { machineFlag } from '../../table/shared.ts';
 import * as read from '../../table/values.ts';
 import { machineOf } from '../exec/address.ts';
+import { textOf } from '../exec/render.ts';
 
 export const machineInvite = command({
   name: 'machine invite',
@@ -30,11 +31,13 @@ export const machineInvite = command({
     const { command, expires_at } = await context.client.inviteMachine(machine);
     const next = `codex-remote machine check -m ${machine}`;
     if (context.output.terminal && context.output.mode === 'human')
-      context.output.note(`Paste this line on ${machine}; it works once, until ${expires_at}. Then: ${next}`);
+      context.output.note(
+        oneLine(`Paste this line on ${machine}; it works once, until ${expires_at}. Then: ${next}`),
+      );
     return {
       value: { ok: true, machine, command, expires_at, next_command: next },
       exit: 0,
-      human: () => command,
+      human: () => oneLine(command),
     };
   },
 });
@@ -74,7 +77,8 @@ async function writeBundle(machine: string, path: string, { client }: Context): 
         next_command: next,
       },
       exit: 0,
-      human: () => `${path}: on ${machine}, before ${expires}: sh ${basename(path)}\nthen here: ${next}`,
+      human: () =>
+        textOf(`${path}: on ${machine}, before ${expires}: sh ${basename(path)}`, `then here: ${next}`),
     };
   } finally {
     await file.close();

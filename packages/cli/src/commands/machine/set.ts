@@ -5,6 +5,7 @@ import { flagSwitch, many, one } from '../../table/flag.ts';
 import { connectWait, defaultConnectWaitMs, machineFlag } from '../../table/shared.ts';
 import * as read from '../../table/values.ts';
 import { machineOf } from '../exec/address.ts';
+import { textOf } from '../exec/render.ts';
 import { policyText, queueText } from './show-text.ts';
 
 const modes = ['full', 'read-only', 'allow'] as const;
@@ -59,7 +60,7 @@ export const machineSet = command({
     return {
       value: { ok: true, machine, ...(policy && policyAnswer(machine, policy)), ...(queues && { queues }) },
       exit: 0,
-      human: () => [`${machine}:`, ...policyLines(machine, policy), ...queueLines(queues)].join('\n'),
+      human: () => textOf(`${machine}:`, ...policyLines(machine, policy), ...queueLines(queues)),
     };
   },
 });

@@ -8,6 +8,7 @@ import { usage } from '../../table/bind.ts';
 import { command } from '../../table/command.ts';
 import { many, one } from '../../table/flag.ts';
 import * as read from '../../table/values.ts';
+import { textOf } from '../exec/render.ts';
 import { endText } from './show-text.ts';
 
 export const tokenCreate = command({
@@ -40,13 +41,13 @@ export const tokenCreate = command({
     };
     if (output === undefined) {
       const made = await client.createToken(wanted);
-      const text = () => [JSON.stringify(fileOf(made)), shown(made), howTo('FILE')].join('\n');
+      const text = () => textOf(JSON.stringify(fileOf(made)), shown(made), howTo('FILE'));
       return { value: { ok: true, ...made }, exit: 0, human: text };
     }
     const file = resolve(cwd, output);
     const made = await intoFile(file, client, () => client.createToken(wanted));
     const { token: _secret, ...rest } = made;
-    return { value: { ok: true, ...rest, file }, exit: 0, human: () => `${shown(made)}\n${howTo(file)}` };
+    return { value: { ok: true, ...rest, file }, exit: 0, human: () => textOf(shown(made), howTo(file)) };
   },
 });
 

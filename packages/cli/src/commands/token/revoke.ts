@@ -1,3 +1,4 @@
+import { oneLine } from '@codex-remote/client';
 import { usage } from '../../table/bind.ts';
 import { command } from '../../table/command.ts';
 import { one } from '../../table/flag.ts';
@@ -12,6 +13,6 @@ export const tokenRevoke = command({
   async run({ id }, { client }) {
     if (id === undefined) throw usage({ name: 'token revoke' }, 'token revoke needs the id of a token');
     const view = await client.revokeToken(id);
-    return { value: { ok: true, ...view }, exit: 0, human: () => `${view.id}: revoked` };
+    return { value: { ok: true, ...view }, exit: 0, human: () => oneLine(`${view.id}: revoked`) };
   },
 });
