@@ -12,15 +12,15 @@ import {
   type VerbReply,
 } from '@codex-remote/protocol/schema';
 import { type Clock, RemoteError, type Session } from '@codex-remote/protocol/wire';
-import type { Reach } from '../access/scopes.ts';
+import { Reach } from '../access/scopes.ts';
 import type { History, HistoryEntry, HistoryFilter } from '../history/history.ts';
 import type { MachineLink } from '../links/link.ts';
 import type { Links } from '../links/links.ts';
-import { unknownMachine } from '../registry/nearest.ts';
 import { notBroughtUp } from '../registry/not-brought-up.ts';
 import type { MachineRecord, Registry } from '../registry/registry.ts';
 import { callAgent, checkCapabilities } from './agent-call.ts';
 import type { ExecChanges } from './changes.ts';
+import { comesBack, ExecFinder, type Found, resumeWaitMs } from './finder.ts';
 import { keptLogs } from './history-logs.ts';
 import { relayLogs } from './log-relay.ts';
 import type { RequestBody } from './request-body.ts';
@@ -43,33 +43,22 @@ export interface ExecsOptions {
   readonly clock: Clock;
 }
 
-/** A reader by position waits so long for a machine that went away in the middle of its stream. */
-const resumeWaitMs = 30_000;
 /** Logs of an ended exec that history has only the end of wait so long for a machine that is just reconnecting. */
 const endedWaitMs = 20_000;
-/** An id that history does not know waits so long for machines that are just reconnecting. */
-const findWaitMs = 5_000;
 /** Who waits for several is answered with what was last known of a machine that takes longer than this. */
 const answerMs = 2_000;
-/** Matches shown when a prefix is ambiguous. */
-const ambiguousLimit = 5;
-
-interface Found {
-  readonly machine: MachineRecord;
-  readonly link: MachineLink;
-  readonly execId: string;
-  readonly entry: HistoryEntry | undefined;
-}
-
 /** Execs of all machines: asked of the machine while it is connected, answered from history while it is away. */
 export class Execs {
   readonly #options: ExecsOptions;
   /** Absent: everything may be done with everything. */
   readonly #rights: ExecRights | undefined;
 
+  readonly #finder: ExecFinder;
+
   constructor(options: ExecsOptions, rights?: ExecRights) {
     this.#options = options;
     this.#rights = rights;
+    this.#finder = new ExecFinder({ ...options, seen: rights?.seen ?? Reach.everything });
   }
 
   /**
@@ -95,7 +84,7 @@ export class Execs {
     needs: readonly string[] = [],
     onSend?: () => Promise<void>,
   ): Promise<StartReply> {
-    const machine = this.machine(machineName);
+    const machine = this.#finder.machine(machineName);
     if (!machine.installation) throw notBroughtUp(machine).with({ exec_id: execId });
     const link = this.#options.links.of(machine.name);
     let waitMs = link.patience(connectWaitMs);
@@ -142,11 +131,11 @@ export class Execs {
     tailBytes: number,
     signal: AbortSignal,
   ): Promise<ExecView> {
-    const found = await this.#find(idOrPrefix, machineName, signal);
+    const found = await this.#finder.find(idOrPrefix, machineName, signal);
     const { machine, link, execId } = found;
     while (link.live) {
       try {
-        return this.#viewOf(machine, link, await this.#report(found, tailBytes, signal));
+        return this.#viewOf(machine, link, await this.#finder.report(found, tailBytes, signal));
       } catch (error) {
         // The connection broke while we asked: the next one is asked, or the last known state is the answer.
         if (RemoteError.from(error).code !== 'connection_reset' || signal.aborted) throw error;
@@ -162,7 +151,7 @@ export class Execs {
    * report, tails and all, before that, and then it is not asked again.
    */
   async getEnded(execId: string, machineName: string, signal: AbortSignal): Promise<ExecView> {
-    const machine = this.machine(machineName);
+    const machine = this.#finder.machine(machineName);
     const link = this.#options.links.of(machine.name);
     const report = this.#options.history.get(machine.name, execId)?.report;
     return link.live && report && isWhole(report)
@@ -171,7 +160,7 @@ export class Execs {
   }
 
   list(filter: HistoryFilter): { execs: ExecView[]; total: number } {
-    if (filter.machine !== undefined) this.machine(filter.machine);
+    if (filter.machine !== undefined) this.#finder.machine(filter.machine);
     const { entries, total } = this.#options.history.list({ ...filter, machines: this.#rights?.seen.names });
     return { total, execs: entries.flatMap((entry) => this.#viewOfEntry(entry) ?? []) };
   }
@@ -187,7 +176,7 @@ export class Execs {
     write: (records: Uint8Array) => Promise<void>,
     signal: AbortSignal,
   ): Promise<{ complete: boolean; view: ExecView }> {
-    const found = await this.#find(idOrPrefix, machineName, signal);
+    const found = await this.#finder.find(idOrPrefix, machineName, signal);
     this.#require('logs:read', found);
     const { machine, link, execId, entry } = found;
     if (!link.live && entry && isEnded(entry.report.state)) {
@@ -220,7 +209,7 @@ export class Execs {
     machineName: string | undefined,
     signal: AbortSignal,
   ): Promise<StartReply> {
-    const found = await this.#find(idOrPrefix, machineName, signal);
+    const found = await this.#finder.find(idOrPrefix, machineName, signal);
     this.#require('logs:read', found);
     await found.link.session(found.link.patience(resumeWaitMs), signal).catch(() => undefined);
     return { view: await this.get(found.execId, found.machine.name, 0, signal), attached: true };
@@ -238,7 +227,7 @@ export class Execs {
     maxWaitMs: number | undefined,
     signal: AbortSignal,
   ): Promise<{ done: boolean; execs: ExecView[] }> {
-    const found = await Promise.all(ids.map((id) => this.#find(id, machineName, signal)));
+    const found = await Promise.all(ids.map((id) => this.#finder.find(id, machineName, signal)));
     const over = new Set<Found>();
     const waiting = Promise.withResolvers<boolean>();
     // It may be withdrawn before it is awaited, or after something else has failed.
@@ -289,7 +278,7 @@ export class Execs {
     connectWaitMs: number,
     abort: AbortSignal,
   ): Promise<CancelReply> {
-    const found = await this.#find(idOrPrefix, machineName, abort);
+    const found = await this.#finder.find(idOrPrefix, machineName, abort);
     this.#require('exec:run', found);
     const { machine, link, entry } = found;
     if (!link.live && entry && isEnded(entry.report.state)) {
@@ -325,25 +314,13 @@ export class Execs {
 
   /** What the agent says of itself. Throws `machine_offline`, `connection_reset`. */
   async info(machineName: string, signal: AbortSignal): Promise<VerbReply<'agent.info'>> {
-    const session = await this.#options.links.of(this.machine(machineName).name).session(0, signal);
+    const session = await this.#options.links.of(this.#finder.machine(machineName).name).session(0, signal);
     return callAgent(session, 'agent.info', {}, { signal });
   }
 
   /** Throws `unknown_machine`. */
   machine(name: string): MachineRecord {
-    const machine = this.#machines().find((known) => known.name === name);
-    if (!machine)
-      throw unknownMachine(
-        name,
-        this.#machines().map((other) => other.name),
-      );
-    return machine;
-  }
-
-  #machines(): readonly MachineRecord[] {
-    const all = this.#options.registry.list();
-    const seen = this.#rights?.seen;
-    return seen === undefined ? all : all.filter(({ name }) => seen.has(name));
+    return this.#finder.machine(name);
   }
 
   #require(scope: 'logs:read' | 'exec:run', { machine }: Found): void {
@@ -379,67 +356,6 @@ export class Execs {
     }
   }
 
-  /** An id or a unique prefix of one. Asks the machines themselves for what history does not know. */
-  async #find(idOrPrefix: string, machineName: string | undefined, signal: AbortSignal): Promise<Found> {
-    const named = machineName === undefined ? undefined : this.machine(machineName);
-    const machines = named ? [named.name] : this.#rights?.seen.names;
-    const entries = this.#options.history.find(idOrPrefix, machines, ambiguousLimit);
-    if (entries.length > 1)
-      throw ambiguous(
-        idOrPrefix,
-        entries.map(({ machine, report }) => `${report.state.exec_id} on ${machine}`),
-      );
-    const [entry] = entries;
-    if (entry) {
-      const machine = this.machine(entry.machine);
-      return {
-        machine,
-        link: this.#options.links.of(machine.name),
-        execId: entry.report.state.exec_id,
-        entry,
-      };
-    }
-    return this.#findThere(idOrPrefix, named, signal);
-  }
-
-  /** Asks the machine, or all of them: an exec that was accepted just before this controller started is known only there. */
-  async #findThere(execId: string, named: MachineRecord | undefined, signal: AbortSignal): Promise<Found> {
-    const { links } = this.#options;
-    const asked = await Promise.all(
-      (named ? [named] : this.#machines().filter(({ installation }) => installation)).map(async (machine) => {
-        const found: Found = { machine, link: links.of(machine.name), execId, entry: undefined };
-        if (!(await comesBack(found.link, findWaitMs, signal))) return { found, answer: 'away' as const };
-        return this.#report(found, 0, signal).then(
-          () => ({ found, answer: 'here' as const }),
-          (error: unknown) => {
-            const { code } = RemoteError.from(error);
-            if (code === 'exec_not_found') return { found, answer: 'unknown' as const };
-            if (code === 'connection_reset' || code === 'machine_offline')
-              return { found, answer: 'away' as const };
-            // Whatever is wrong with this one, another may have it.
-            return { found, answer: 'failed' as const, error };
-          },
-        );
-      }),
-    );
-    const here = asked.filter(({ answer }) => answer === 'here').map(({ found }) => found);
-    const away = asked.filter(({ answer }) => answer === 'away').map(({ found }) => found);
-    if (here[0] && here.length === 1) return here[0];
-    if (here.length > 1)
-      throw ambiguous(
-        execId,
-        here.map(({ machine }) => `${execId} on ${machine.name}`),
-      );
-    const failed = asked.find((one) => one.answer === 'failed');
-    if (failed) throw failed.error;
-    if (named && away[0]) throw away[0].link.offline().with({ exec_id: execId });
-    throw notFound(
-      execId,
-      named?.name,
-      away.map(({ machine }) => machine.name),
-    );
-  }
-
   /**
    * An id that history knows was accepted once. Where the machine has neither its folder nor its tombstone any more, it
    * cannot tell, and would run it again: throws `exec_removed`.
@@ -469,11 +385,6 @@ export class Execs {
     }
   }
 
-  async #report(found: Found, tailBytes: number, signal: AbortSignal): Promise<ExecReport> {
-    const session = await found.link.session(found.link.patience(resumeWaitMs), signal);
-    return callAgent(session, 'exec.get', { exec_id: found.execId, tail_bytes: tailBytes }, { signal });
-  }
-
   #viewOfEntry(entry: HistoryEntry): ExecView | undefined {
     const machine = this.#options.registry.get(entry.machine);
     return (
@@ -500,40 +411,4 @@ export class Execs {
 /** The last report of an exec: its end with both tails. */
 function isWhole({ state, stdout_tail, stderr_tail }: ExecReport): boolean {
   return isEnded(state) && stdout_tail !== undefined && stderr_tail !== undefined;
-}
-
-/** Whether the machine is connected, or is within `waitMs` where it is just reconnecting. Throws `cancelled`. */
-async function comesBack(link: MachineLink, waitMs: number, signal: AbortSignal): Promise<boolean> {
-  try {
-    await link.session(link.patience(waitMs), signal);
-    return true;
-  } catch (error) {
-    if (RemoteError.from(error).code === 'machine_offline') return false;
-    throw error;
-  }
-}
-
-function ambiguous(prefix: string, matches: readonly string[]): RemoteError {
-  return new RemoteError('ambiguous_id', `${prefix} matches more than one exec: ${matches.join(', ')}`, {
-    hint: 'give more of the id, or `--machine`',
-    facts: { matches },
-  });
-}
-
-/** `away`: machines that may know it and could not be asked. */
-function notFound(execId: string, machine: string | undefined, away: readonly string[]): RemoteError {
-  const where = machine === undefined ? 'any machine' : machine;
-  return new RemoteError(
-    'exec_not_found',
-    `exec_id not found: ${execId.slice(0, 64)} is not known on ${where}`,
-    {
-      exec_id: execId.slice(0, 64),
-      ...(machine === undefined ? {} : { machine }),
-      hint:
-        away.length === 0
-          ? '`codex-remote exec list` shows the execs that are known'
-          : `${away.slice(0, 5).join(', ')} could not be asked: away; \`codex-remote exec list\` shows the execs that are known`,
-      ...(away.length === 0 ? {} : { facts: { away } }),
-    },
-  );
 }
