@@ -70,6 +70,11 @@ export class Invitations {
     return { expires_at: introduction.expires_at, tokenId: token.id, file };
   }
 
+  /** Lets in nobody any more by what was handed out for the machine; how many invitations that were. Throws `unknown_machine`. */
+  revoke(machine: string): Promise<number> {
+    return this.#options.tokens.revoke(machine);
+  }
+
   /** The script of an invitation that is within its time: the same bytes as when it was made. */
   async script(tokenId: string): Promise<string | undefined> {
     const invited = this.#options.tokens.machineOf(tokenId);

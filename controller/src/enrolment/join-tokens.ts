@@ -102,11 +102,8 @@ export class JoinTokens {
     const { registry, clock } = this.#options;
     let revoked = 0;
     await registry.commit(machine, ({ invites = [] }) => {
-      const now = iso(clock.wall());
       revoked = invites.filter((invite) => this.#open(invite)).length;
-      return {
-        invites: invites.map((invite) => (this.#open(invite) ? { ...invite, revoked_at: now } : invite)),
-      };
+      return { invites: this.#revoked(invites, iso(clock.wall())) };
     });
     return revoked;
   }
@@ -139,11 +136,12 @@ export class JoinTokens {
       await registry.commit(attempt.machine, (machine) => {
         refusal = this.#judge(attempt);
         if (refusal) throw stranger();
-        const used = { used_by: attempt.agentKey, used_at: iso(clock.wall()) };
+        const now = iso(clock.wall());
         const id = parse(attempt.token)?.id;
         return {
-          invites: (machine.invites ?? []).map((invite) =>
-            invite.id === id ? { ...invite, ...used } : invite,
+          // The machine is there: what else was handed out for it is of no use to anybody who means well.
+          invites: this.#revoked(machine.invites, now).map((invite) =>
+            invite.id === id ? { ...usable(invite), used_by: attempt.agentKey, used_at: now } : invite,
           ),
           installation: { agent_key: attempt.agentKey, host_id: attempt.hostId, connection: 'direct' },
           down_at: undefined,
@@ -181,6 +179,10 @@ export class JoinTokens {
     return undefined;
   }
 
+  #revoked(invites: readonly Invite[] = [], now: string): Invite[] {
+    return invites.map((invite) => (this.#open(invite) ? { ...invite, revoked_at: now } : invite));
+  }
+
   #open(invite: Invite): boolean {
     return invite.used_by === undefined && invite.revoked_at === undefined && !this.#expired(invite);
   }
@@ -211,6 +213,10 @@ export class JoinTokens {
     log.info(outcome, 'enrolment');
     await record?.(outcome);
   }
+}
+
+function usable({ revoked_at: _, ...invite }: Invite): Invite {
+  return invite;
 }
 
 /** As OpenSSH writes those of its keys. */

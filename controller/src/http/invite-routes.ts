@@ -11,6 +11,16 @@ export async function inviteMachine({ invitations, audit }: ApiContext, call: Ap
   return (await audited(audit, act, () => invitations.invite(name), issued)).invited;
 }
 
+export async function revokeInvitations(
+  { invitations, audit }: ApiContext,
+  call: ApiCall,
+): Promise<{ revoked: number }> {
+  const { name } = machineParams.parse(call.params);
+  const act = { ...auditCaller(call), verb: 'machine.invite.revoke', machine: name };
+  const told = (revoked: number): Outcome => ({ result: 'done', facts: { revoked } });
+  return { revoked: await audited(audit, act, () => invitations.revoke(name), told) };
+}
+
 /** The token's id, by which the log tells who came with it. */
 function issued({ tokenId }: { readonly tokenId: string }): Outcome {
   return { result: 'done', facts: { token_id: tokenId } };

@@ -13,7 +13,7 @@ import {
   watchExec,
 } from './exec-routes.ts';
 import { listFiles, makeFolder, readFile, removeFile, showFile, writeFile } from './file-routes.ts';
-import { inviteByBundle, inviteMachine } from './invite-routes.ts';
+import { inviteByBundle, inviteMachine, revokeInvitations } from './invite-routes.ts';
 import {
   addMachine,
   answerPrompt,
@@ -66,6 +66,7 @@ export const routes: readonly Route[] = [
   { method: 'POST', url: '/v1/machines/:name/check', scope: 'machines:read', kind: 'json', handle: checkMachine },
   { method: 'POST', url: '/v1/machines/:name/up', scope: 'local', kind: 'records', handle: machineUp },
   { method: 'POST', url: '/v1/machines/:name/invite', scope: 'admin', kind: 'json', handle: inviteMachine },
+  { method: 'DELETE', url: '/v1/machines/:name/invite', scope: 'admin', kind: 'json', handle: revokeInvitations },
   { method: 'POST', url: '/v1/machines/:name/invite-bundle', scope: 'admin', kind: 'records', handle: inviteByBundle },
   { method: 'POST', url: '/v1/prompts/:id', scope: 'local', kind: 'json', handle: answerPrompt },
   { method: 'POST', url: '/v1/machines/:name/down', scope: 'admin', kind: 'json', handle: machineDown },

@@ -195,6 +195,7 @@ function filesStandIn(): Files {
 function invitationsStandIn(): Invitations {
   const known = {
     invite: (machine: string) => Promise.resolve({ invited: { machine }, tokenId: 't' }),
+    revoke: () => Promise.resolve(0),
     bundle: () => Promise.resolve({ expires_at: '', tokenId: 't', file: [] }),
   };
   return known as unknown as Invitations;

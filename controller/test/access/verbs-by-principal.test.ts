@@ -39,6 +39,7 @@ POST /v1/machines/:name/policy          | + +  F F F F F  F F F F  F F F F F  U 
 POST /v1/machines/:name/check           | + +  + + + F F  + + F F  M M F F M  U U U U U
 POST /v1/machines/:name/up              | + F  F F F F F  F F F F  F F F F F  U U U U U
 POST /v1/machines/:name/invite          | + +  F F F F F  F F F F  F F F F F  U U U U U
+DELETE /v1/machines/:name/invite        | + +  F F F F F  F F F F  F F F F F  U U U U U
 POST /v1/machines/:name/invite-bundle   | + +  F F F F F  F F F F  F F F F F  U U U U U
 POST /v1/prompts/:id                    | + F  F F F F F  F F F F  F F F F F  U U U U U
 POST /v1/machines/:name/down            | + +  F F F F F  F F F F  F F F F F  U U U U U

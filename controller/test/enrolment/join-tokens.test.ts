@@ -160,6 +160,14 @@ describe('a join token', () => {
     expect(registry.get('box')?.installation?.agent_key).toBe('b'.repeat(43));
   });
 
+  test('is of no use any more once the machine is in by another', async () => {
+    const { token: unused } = await tokens.issue('box');
+    const { token } = await tokens.issue('box');
+    expect(await join1(attempt(token, 'a'.repeat(43)))).toBe(true);
+    expect(await join1(attempt(unused, 'b'.repeat(43)))).toMatchObject({ code: 'unauthorized' });
+    expect(told.at(-1)).toMatchObject({ result: 'token_revoked' });
+  });
+
   test('that cannot be written down as used lets nobody in, and can be used when it can', async () => {
     const { token } = await tokens.issue('box');
     rmSync(dir, { recursive: true });

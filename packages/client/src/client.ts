@@ -242,6 +242,13 @@ export class ControllerClient {
     };
   }
 
+  /** Lets in nobody any more by lines and files that were not used yet; how many those are. */
+  async revokeInvitations(name: string, options: Options = {}): Promise<number> {
+    const path = `/v1/machines/${encodeURIComponent(name)}/invite`;
+    const value = objectOf(await this.connection.json({ method: 'DELETE', path, ...options }), 'revoked');
+    return numberOf(value.revoked, 'revoked');
+  }
+
   /** The same as a file to carry there: data of stdout, then the event `invited`. */
   async *inviteByBundle(name: string, options: Options = {}): AsyncGenerator<ExecRecord, void, void> {
     const path = `/v1/machines/${encodeURIComponent(name)}/invite-bundle`;

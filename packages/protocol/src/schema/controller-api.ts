@@ -23,6 +23,7 @@ import { agentService } from './service.ts';
  *   POST   /v1/machines/:name/check            SshContext -> MachineCheck
  *   POST   /v1/machines/:name/up               MachineUp -> records: event {stage: Stage} or {prompt: Prompt} each, last event {up: MachineUpResult} or {error}
  *   POST   /v1/machines/:name/invite           {} -> Invited; the machine is registered by it
+ *   DELETE /v1/machines/:name/invite           -> {revoked}: how many invitations let nobody in any more
  *   POST   /v1/machines/:name/invite-bundle    {} -> records: data of stream stdout (the file), last event {invited: {machine, expires_at}} or {error}
  *   POST   /v1/prompts/:id                     PromptAnswer -> {answered:true}
  *   POST   /v1/machines/:name/down             {purge} -> MachineDownResult
@@ -44,6 +45,8 @@ import { agentService } from './service.ts';
  *   GET    /v1/tokens                          {tokens: TokenView[]}
  *   POST   /v1/tokens                          TokenCreate -> IssuedToken
  *   DELETE /v1/tokens/:id                      -> TokenView, revoked
+ *
+ * Beside these, for who knows the id of an invitation that is within its time: GET /v1/join/ID/FILE, what its script fetches.
  *
  * `needs` names the capabilities without which a request cannot be meant, with commas between them.
  * Over TLS a request brings `authorization: Bearer <token>`; what its scopes do not give is `forbidden`, and what they do not

@@ -3,8 +3,9 @@ import { eventField, isObject, oneLine, wrong } from '@codex-remote/client';
 import { RemoteError } from '@codex-remote/protocol/wire';
 import type { Context } from '../../context.ts';
 import type { Outcome } from '../../outcome.ts';
+import { usage } from '../../table/bind.ts';
 import { command } from '../../table/command.ts';
-import { one } from '../../table/flag.ts';
+import { flagSwitch, one } from '../../table/flag.ts';
 import { machineFlag } from '../../table/shared.ts';
 import * as read from '../../table/values.ts';
 import { machineOf } from '../exec/address.ts';
@@ -17,15 +18,27 @@ export const machineInvite = command({
     'The machine needs curl or wget, and a way to this controller (controller start --public-url). The line works once, for ten minutes; it is a secret until then.',
   flags: {
     machine: machineFlag,
+    revoke: flagSwitch('let nobody in any more by what was not used yet'),
     bundle: one(read.nonEmpty, 'FILE', 'write one file to carry there instead; `sh FILE` joins'),
   },
   positional: 'machine',
   examples: [
     ['a machine behind NAT', 'machine invite -m gpu'],
     ['one that downloads nothing', 'machine invite gpu --bundle gpu.sh'],
+    ['the line went to the wrong place', 'machine invite gpu --revoke'],
   ],
   async run(values, context) {
     const machine = machineOf('machine invite', values.machine, context.env);
+    if (values.revoke) {
+      if (values.bundle !== undefined)
+        throw usage({ name: 'machine invite' }, '--revoke and --bundle exclude each other');
+      const revoked = await context.client.revokeInvitations(machine);
+      return {
+        value: { ok: true, machine, revoked },
+        exit: 0,
+        human: () => `${machine}: ${revoked} invitation${revoked === 1 ? '' : 's'} revoked`,
+      };
+    }
     if (values.bundle !== undefined)
       return writeBundle(machine, resolve(context.cwd, values.bundle), context);
     const { command, expires_at } = await context.client.inviteMachine(machine);
