@@ -4,7 +4,7 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { connect } from 'node:tls';
 import { ProcessTable } from '@codex-remote/platform';
-import { Cli, freePort, waitFor } from '@codex-remote/test/lab';
+import { Cli, cliProgram, freePort, needs, waitFor } from '@codex-remote/test/lab';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 
 const processes = new ProcessTable();
@@ -87,6 +87,21 @@ describe('controller serve', () => {
     ])
       expect((await cli.json(['controller', 'serve', ...wrong], 2)).error).toMatchObject({ code: 'usage' });
     expect((await status()).running).toBe(false);
+  });
+
+  test('a port that the system keeps for root is said to be so', async (context) => {
+    needs(context, 'root');
+    // Root without the right to it is like everybody else.
+    const plain = cli.using(['setpriv', '--bounding-set=-net_bind_service', '--inh-caps=-all', cliProgram]);
+    for (const verb of ['serve', 'start'])
+      expect((await plain.json(['controller', verb, '--listen', '127.0.0.1:443'], 1)).error).toMatchObject({
+        code: 'listen_failed',
+        reason: 'denied',
+        message: expect.stringContaining('443'),
+        hint: expect.stringContaining('1024'),
+      });
+    expect(await status()).toMatchObject({ running: true });
+    expect((await status()).listen).toBeUndefined();
   });
 
   test('its Unix socket leads to no gateway, its port to nothing without a token', async () => {
