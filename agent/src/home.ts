@@ -12,6 +12,8 @@ export interface AgentHome {
   readonly digestKey: string;
   /** Token of an invitation, from `agent join` to the first welcome. */
   readonly joinToken: string;
+  /** The lowest protocol that is spoken to the controller. */
+  readonly protocolFloor: string;
   /** How the daemon's connection to the controller stands; informs only. */
   readonly link: string;
   readonly lock: string;
@@ -42,6 +44,7 @@ export function agentHome(path: string): AgentHome {
     key: join(path, 'key.pem'),
     digestKey: join(path, 'digest.key'),
     joinToken: join(path, 'join.token'),
+    protocolFloor: join(path, 'protocol'),
     link: join(path, 'link.json'),
     lock: join(path, 'agent.lock'),
     log: join(path, 'agent.log'),

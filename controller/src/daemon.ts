@@ -136,6 +136,13 @@ export async function runController(
       });
     },
     admit: (hello) => links.of(hello.machine).admit(hello),
+    floors: {
+      of: (machine) => registry.get(machine)?.installation?.protocol_floor ?? 1,
+      raise: (machine, floor) =>
+        registry.commit(machine, ({ installation }) => ({
+          installation: installation && { ...installation, protocol_floor: floor },
+        })),
+    },
     refused: (cause, arrival, claimed) => {
       if (claimed && !claiming.has(claimed)) refusedAgents.note(claimed, sourceOf(arrival), cause.code);
       // Of a direct connection nobody has proven the name by then.

@@ -20,6 +20,7 @@ import { Connector } from '../connect/connector.ts';
 import { JoinTokenFile } from '../connect/join-token-file.ts';
 import { KnownEndpoints } from '../connect/known-endpoints.ts';
 import { writeLinkState } from '../connect/link-state.ts';
+import { ProtocolFloor } from '../connect/protocol-floor.ts';
 import { FileWriter } from '../files/write-file.ts';
 import { type AgentHome, readAgentConfig } from '../home.ts';
 import { createHandler } from '../serve/serve-session.ts';
@@ -73,6 +74,7 @@ export async function runDaemon(home: AgentHome, options: DaemonOptions): Promis
       config,
       identity: loadOrCreateIdentity(home.key),
       joinToken: new JoinTokenFile(home.joinToken),
+      floor: new ProtocolFloor(home.protocolFloor),
       bootId: table.bootId(),
       instanceId: newId(clock.wall()),
       version: agentVersion,

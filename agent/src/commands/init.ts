@@ -1,3 +1,4 @@
+import { rmSync } from 'node:fs';
 import { dirname, isAbsolute, join } from 'node:path';
 import {
   failpoint,
@@ -69,6 +70,8 @@ export function initAgent(input: unknown, version: string): InitAnswer {
   failpoint('agent.config.before');
   writeDurableSync(home.config, `${JSON.stringify(config, undefined, 2)}\n`);
   failpoint('agent.config.after');
+  // The controller is here, by a way that is verified: what it spoke before does not bind it.
+  rmSync(home.protocolFloor, { force: true });
   return {
     home: home.path,
     run_dir: runDir,

@@ -2,7 +2,9 @@ import { randomBytes } from 'node:crypto';
 import { type Identity, verifySignature } from '@codex-remote/platform';
 import {
   type AgentConfig,
+  belowFloor,
   challenge,
+  floorAfter,
   type Hello,
   ownCapabilities,
   type Proof,
@@ -17,6 +19,7 @@ import { type Clock, defaultWireLimits, isErrorCode, RemoteError } from '@codex-
 import { z } from 'zod';
 import type { Dialled } from './dial.ts';
 import type { JoinTokenFile } from './join-token-file.ts';
+import type { ProtocolFloor } from './protocol-floor.ts';
 
 /** What this process says of itself in every hello. */
 export interface AgentSelf {
@@ -28,6 +31,8 @@ export interface AgentSelf {
   readonly version: string;
   /** The token of an invitation, until the first welcome. */
   readonly joinToken?: JoinTokenFile;
+  /** Below it we go with nobody who proves our controller's key. */
+  readonly floor?: ProtocolFloor;
   /** What we speak; another range is a test's. */
   readonly versions?: VersionRange;
 }
@@ -39,12 +44,15 @@ export interface AgentSelf {
  */
 export async function greetController(dialled: Dialled, self: AgentSelf, clock: Clock): Promise<void> {
   const { transport } = dialled;
-  const versions = self.versions ?? protocolVersion;
+  const own = self.versions ?? protocolVersion;
   const deadline = clock.setTimer(defaultWireLimits.handshakeMs, () => transport.destroy());
   try {
+    const floor = self.floor?.read() ?? 1;
+    if (floor > own.current) throw belowFloor(own.current, floor, 'its controller');
+    const versions = { oldest: Math.max(own.oldest, floor), current: own.current };
     const hello: Hello = {
       type: 'hello',
-      versions: { oldest: versions.oldest, current: versions.current },
+      versions,
       machine: self.config.machine,
       agent_key: self.identity.publicKey,
       agent_nonce: randomBytes(32).toString('base64url'),
@@ -85,6 +93,7 @@ export async function greetController(dialled: Dialled, self: AgentSelf, clock: 
     if (!verifySignature(self.config.controller_key, sign('controller'), last.signature)) {
       throw new RemoteError('unauthorized', 'unauthorized: the controller did not prove its key');
     }
+    self.floor?.raise(floorAfter(answer.version));
     if (token !== undefined) self.joinToken?.erase();
   } catch (error) {
     transport.destroy();

@@ -17,7 +17,7 @@ import {
 import { type Clock, defaultWireLimits, RemoteError, Session } from '@codex-remote/protocol/wire';
 import { WebSocketServer } from 'ws';
 import { proven } from './admission.ts';
-import { greetAgent } from './handshake.ts';
+import { greetAgent, type ProtocolFloors } from './handshake.ts';
 
 export interface GatewayOptions {
   readonly identity: Identity;
@@ -28,6 +28,7 @@ export interface GatewayOptions {
   readonly claim?: (hello: Hello, token: string, arrival: Arrival) => Promise<{ consume(): Promise<void> }>;
   /** Throws to refuse a proven agent. */
   readonly admit: (hello: Hello, arrival: Arrival) => void | Promise<void>;
+  readonly floors?: ProtocolFloors;
   /** What we speak; another range is a test's. */
   readonly versions?: VersionRange;
   /** An agent that came and was not let in; `claimed` is what it said of itself, where it did. */
@@ -132,7 +133,7 @@ export class Gateway {
   }
 
   async #greet(transport: WsTransport, socket: Duplex, arrival: Arrival): Promise<void> {
-    const { identity, clock, log, keyOf, claim, admit, versions, refused, connected } = this.#options;
+    const { identity, clock, log, keyOf, claim, admit, versions, floors, refused, connected } = this.#options;
     // What is not direct arrives over a Unix socket, also through a tunnel: the agent dials the socket there.
     const direct = arrival.via === 'direct';
     const transportKind: TransportKind = direct ? 'wss' : 'unix';
@@ -148,6 +149,7 @@ export class Gateway {
         transportKind,
         exporter: direct ? exporterOf(socket) : new Uint8Array(0),
         ...(versions === undefined ? {} : { versions }),
+        ...(floors === undefined ? {} : { floors }),
         keyOf: (machine) => (direct || machine === arrival.machine ? keyOf(machine) : undefined),
         ...(claim && { claim: (agent: Hello, token: string) => claim(agent, token, arrival) }),
         admit: (agent) => admit(agent, arrival),

@@ -2,7 +2,9 @@ import { randomBytes } from 'node:crypto';
 import { type Identity, newId, verifySignature, type WsTransport } from '@codex-remote/platform';
 import {
   agreeOnVersion,
+  belowFloor,
   type Challenge,
+  floorAfter,
   type Hello,
   hello,
   ownCapabilities,
@@ -34,6 +36,13 @@ export interface HandshakeOptions {
   readonly claim?: (hello: Hello, token: string) => Promise<{ consume(): Promise<void> }>;
   /** Last word before the welcome, once the agent is proven. Throws to refuse. */
   readonly admit: (hello: Hello) => void | Promise<void>;
+  readonly floors?: ProtocolFloors;
+}
+
+/** The lowest protocol that is spoken to a machine, by what its agents have spoken before. `raise` is durable when it resolves. */
+export interface ProtocolFloors {
+  of(machine: string): number;
+  raise(machine: string, floor: number): Promise<void>;
 }
 
 /**
@@ -63,8 +72,11 @@ export async function greetAgent(transport: WsTransport, options: HandshakeOptio
     if (!verifySignature(agent.agent_key, sign('agent'), answer.signature)) throw stranger();
     const claim = join_token === undefined ? undefined : await options.claim?.(agent, join_token);
     if (!claim && (join_token !== undefined || !enrolled())) throw stranger();
+    const floor = options.floors?.of(agent.machine) ?? 1;
+    if (version < floor) throw belowFloor(version, floor, 'its agent');
     await options.admit(agent);
     await claim?.consume();
+    if (floorAfter(version) > floor) await options.floors?.raise(agent.machine, floorAfter(version));
     // The machine may have been removed while others were asked.
     if (!enrolled()) throw stranger();
     transport.sendText(

@@ -12,6 +12,7 @@ const enrolled = z.object({
   host_id: z.string(),
   connection: z.enum(['local', 'tunnel', 'bridge', 'direct']),
   service: agentService.optional(),
+  protocol_floor: z.number().int().positive().optional(),
 });
 const placement = {
   home: z.string(),

@@ -28,6 +28,8 @@ export type Installation = {
   agent_key: string;
   host_id: string;
   connection: ConnectionKind;
+  /** The lowest protocol that is spoken to it, see ProtocolFloors. `machine up` begins anew. */
+  protocol_floor?: number;
   /** What keeps the agent running there, as it was at the last `machine up`. */
   service?: AgentService;
 } & (Placement | { [name in keyof Placement]?: undefined });

@@ -20,6 +20,8 @@ export class Meeting {
   readonly gateway: Gateway;
   readonly socket = join(this.dir, 'gw.sock');
   readonly #server: Server;
+  /** What the controller remembers of the protocols of machines. */
+  readonly floors = new Map<string, number>();
   /** What the registry has. */
   readonly enrolled = new Map([['box', this.agent.publicKey]]);
   arrival: PrivateArrival = { via: 'tunnel', machine: 'box' };
@@ -32,6 +34,10 @@ export class Meeting {
       log: pino({ level: 'silent' }),
       keyOf: (machine) => this.enrolled.get(machine),
       admit: () => undefined,
+      floors: {
+        of: (machine) => this.floors.get(machine) ?? 1,
+        raise: async (machine, floor) => void this.floors.set(machine, floor),
+      },
       refused: (cause) => this.refusals.push(cause),
       ...(versions === undefined ? {} : { versions }),
       connected: (session) => this.sessions.push(session),

@@ -34,6 +34,23 @@ export function agreeOnVersion(agent: VersionRange, controller: VersionRange): n
   );
 }
 
+/**
+ * What a peer that has spoken `version` need never go below again: its release speaks that and the one before, and so does the
+ * release before it, to which it may be rolled back.
+ */
+export function floorAfter(version: number): number {
+  return Math.max(1, version - 1);
+}
+
+/** Of a peer that offers less than it once did. */
+export function belowFloor(version: number, floor: number, whose: string): RemoteError {
+  return new RemoteError(
+    'agent_outdated',
+    `protocol ${version} is below what ${whose} has spoken before (${floor}): it is not taken back by a connection`,
+    { hint: '`codex-remote machine up` makes a new beginning', sent: 'no' },
+  );
+}
+
 const base64url = z.string().regex(/^[A-Za-z0-9_-]*$/);
 const key = base64url.length(43);
 const nonce = base64url.length(43);
