@@ -110,6 +110,7 @@ describe('a token file', () => {
     expect(codeOf(await away.json(['exec', 'run', '-m', 'local', '--cmd', 'true'], 255, it))).toBe(
       'unauthorized',
     );
+    await away.json(['version'], 0, it);
   });
 
   test('in a variable does the same', async () => {

@@ -131,11 +131,11 @@ export class Tokens {
     return this.#db.data.tokens.map((record) => viewOfToken(record, now));
   }
 
-  /** Ends a token and every connection that it has authenticated, at once; durable when it resolves. Throws `usage`. */
+  /** Ends a token and every connection that it has authenticated, at once; durable when it resolves. Throws `unknown_token`. */
   async revoke(by: Principal, from: string, id: string): Promise<TokenView> {
     const record = this.#recordOf(id);
     if (!record)
-      throw new RemoteError('usage', `there is no token ${JSON.stringify(id.slice(0, 40))}`, {
+      throw new RemoteError('unknown_token', `there is no token ${JSON.stringify(id.slice(0, 40))}`, {
         hint: 'codex-remote token list shows the ids',
         sent: 'no',
       });

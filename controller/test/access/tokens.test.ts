@@ -71,7 +71,7 @@ describe('a token', () => {
     expect(await codeOf(token)).toBe('unauthorized');
     expect((await reopened()).list()).toMatchObject([{ id, status: 'revoked' }]);
     expect(await lab.tokens.revoke(local, 'unix', id)).toMatchObject({ status: 'revoked' });
-    await expect(lab.tokens.revoke(local, 'unix', 'nope')).rejects.toMatchObject({ code: 'usage' });
+    await expect(lab.tokens.revoke(local, 'unix', 'nope')).rejects.toMatchObject({ code: 'unknown_token' });
   });
 
   test('shows when and from where it was last used, also to the next process', async () => {

@@ -12,6 +12,7 @@ import {
 import { controllerPaths, systemClock } from '@codex-remote/platform';
 import type { Clock } from '@codex-remote/protocol/wire';
 import type { Output } from './output.ts';
+import type { CommandSpec } from './table/command.ts';
 
 export type Env = Readonly<Record<string, string | undefined>>;
 
@@ -33,14 +34,22 @@ export interface Context {
   readonly args: readonly string[];
 }
 
-/** The context of this process. `dist` is the folder with the bundles. Throws `unauthorized` for a token that cannot be used. */
-export function processContext(output: Output, args: readonly string[], dist: string): Context {
+/**
+ * The context of this process. `dist` is the folder with the bundles. Throws `unauthorized` for a token that cannot be used,
+ * unless nobody is asked.
+ */
+export function processContext(
+  output: Output,
+  args: readonly string[],
+  dist: string,
+  { asksNobody }: Pick<CommandSpec, 'asksNobody'> = {},
+): Context {
   const { env } = process;
   const paths = controllerPaths(env);
   const controller = join(dist, 'controller.mjs');
   const program = [process.execPath, controller] as const;
   const start = (replaces?: string) => startController({ paths, program, env, replaces });
-  const remote = remoteOf(env);
+  const remote = asksNobody ? undefined : remoteOf(env);
   // npm keeps the times that files had in the package; the inode changed when it was written here.
   const own = { version: ownVersion, build: ownBuild, installedMs: () => statSync(controller).ctimeMs };
   // One that is elsewhere is neither started nor replaced by us.

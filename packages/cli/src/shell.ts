@@ -51,7 +51,7 @@ export class Shell {
 
   /** Runs a command and shows what it answers. */
   async perform(command: Command, values: BoundValues, argv: readonly string[] | undefined): Promise<number> {
-    const context = processContext(this.output, this.args, dirname(process.argv[1] ?? ''));
+    const context = processContext(this.output, this.args, dirname(process.argv[1] ?? ''), command);
     if (context.remote && command.ownHost) throw notHere(command.name, context.remote.url);
     const outcome = await command.run(values as Parameters<Command['run']>[0], context, argv);
     await this.#show(context.remote ? fromElsewhere(outcome) : outcome);

@@ -3,6 +3,7 @@ import { command } from '../table/command.ts';
 
 export const version = command({
   name: 'version',
+  asksNobody: true,
   summary: 'Show the version.',
   flags: {},
   examples: [['version', 'version']],

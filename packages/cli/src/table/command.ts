@@ -18,6 +18,8 @@ export interface CommandSpec<F extends Flags = Flags> {
   readonly takesArgv?: boolean;
   /** It works with this user's own controller alone, on the host of that. */
   readonly ownHost?: true;
+  /** It asks no controller: a token that cannot be used is no reason to fail. */
+  readonly asksNobody?: true;
   /** What each is for, and the line after `codex-remote`. */
   readonly examples: readonly (readonly [string, string])[];
 }

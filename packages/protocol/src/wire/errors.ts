@@ -26,6 +26,7 @@ const registry = {
   forbidden: { http: 403, retryable: false, words: 'forbidden', when: "the caller is known and may not do this: a scope is missing, or it is for the controller's own host" },
   certificate_mismatch: { http: 502, retryable: false, when: 'the controller showed another certificate than the pinned one; nothing was sent' },
   too_many_failures: { http: 429, retryable: true, when: 'this address has failed to authenticate too often; it may try again in a minute' },
+  unknown_token: { http: 404, retryable: false, when: 'no token with that id is known' },
   exec_not_found: { http: 404, retryable: false, words: 'exec_id not found', when: 'no exec with that id is known' },
   conflict: { http: 409, retryable: false, words: 'conflict', when: 'the exec id exists with another request, or a file is not what `--expect-sha256` says' },
   ambiguous_id: { http: 409, retryable: false, when: 'the id or prefix matches more than one exec' },
