@@ -36,7 +36,7 @@ export const auditList = command({
 function listText(entries: readonly AuditLine[], more: boolean): string {
   if (entries.length === 0) return 'no entries';
   const rows = entries.map((entry) => [
-    entry.at,
+    oneLine(entry.at),
     oneLine(entry.principal),
     oneLine(entry.source),
     oneLine(entry.verb),

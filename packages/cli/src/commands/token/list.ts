@@ -10,16 +10,16 @@ export const tokenList = command({
   examples: [['all', 'token list']],
   async run(_values, { client }) {
     const tokens = await client.tokens();
-    const rows = tokens.map((view) => [
-      view.id,
-      view.scopes.join(' '),
-      view.machines?.join(' ') ?? '',
-      endText(view),
-      view.last_used_at === undefined
-        ? 'never'
-        : `${view.last_used_at} ${oneLine(view.last_used_from ?? '')}`,
-      oneLine(view.label ?? ''),
-    ]);
+    const rows = tokens.map((view) =>
+      [
+        view.id,
+        view.scopes.join(' '),
+        view.machines?.join(' ') ?? '',
+        endText(view),
+        view.last_used_at === undefined ? 'never' : `${view.last_used_at} ${view.last_used_from ?? ''}`,
+        view.label ?? '',
+      ].map(oneLine),
+    );
     return {
       value: { ok: true, tokens },
       exit: 0,
