@@ -140,6 +140,7 @@ describe('a machine with no route but to the controller, a shell, and curl', () 
       .filter((line) => line.includes('"machine.enrol"'));
     const [id, secret = ''] = tokenIn(command).split('.');
     expect(enrolments.map((line) => JSON.parse(line))).toMatchObject([
+      { machine: 'gpu', result: 'requested', facts: { token_id: id } },
       { machine: 'gpu', result: 'done', facts: { token_id: id } },
       { machine: 'gpu', result: 'refused', reason: 'token_used', facts: { token_id: id } },
     ]);

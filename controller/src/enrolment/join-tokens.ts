@@ -1,6 +1,7 @@
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
 import { failpoint, type Logger, newId } from '@codex-remote/platform';
 import { type Clock, RemoteError } from '@codex-remote/protocol/wire';
+import { FailureLimit } from '../access/failure-limit.ts';
 import { stranger } from '../gateway/stranger.ts';
 import type { Invite, MachineRecord, Registry } from '../registry/registry.ts';
 
@@ -52,8 +53,10 @@ export interface JoinOutcome {
   readonly machine: string;
   readonly keyFingerprint: string;
   readonly peer: string;
-  /** `again`: this key is the machine's already. */
-  readonly result: 'enrolled' | 'again' | JoinRefusal;
+  /** `requested`: the token is about to be used up. `again`: this key is the machine's already. */
+  readonly result: 'requested' | 'enrolled' | 'again' | JoinRefusal;
+  /** Further refusals of this address are not told one by one. */
+  readonly silenced?: boolean;
 }
 
 /** A token that holds, not yet used. */
@@ -66,7 +69,7 @@ export interface JoinTokensOptions {
   readonly registry: Registry;
   readonly clock: Clock;
   readonly log: Logger;
-  /** Told of every attempt; what is let in waits for it. */
+  /** Told of attempts, of guesses so many a minute and address; nobody is let in before it is told of. */
   readonly record?: (outcome: JoinOutcome) => Promise<void>;
 }
 
@@ -79,9 +82,11 @@ export interface JoinTokensOptions {
  */
 export class JoinTokens {
   readonly #options: JoinTokensOptions;
+  readonly #failures: FailureLimit;
 
   constructor(options: JoinTokensOptions) {
     this.#options = options;
+    this.#failures = new FailureLimit(options.clock);
   }
 
   /** A new token for a registered machine. Throws `unknown_machine`. */
@@ -130,7 +135,10 @@ export class JoinTokens {
 
   async #consume(attempt: JoinAttempt): Promise<void> {
     const { registry, clock } = this.#options;
-    let refusal: JoinRefusal | undefined;
+    let refusal = this.#judge(attempt);
+    if (refusal) throw await this.#refuse(attempt, refusal);
+    // Once the key is the machine's it needs no token any more: where this cannot be recorded it does not become so.
+    await this.#tell(attempt, 'requested');
     failpoint('controller.join_token.before');
     try {
       await registry.commit(attempt.machine, (machine) => {
@@ -195,12 +203,15 @@ export class JoinTokens {
     return this.#options.clock.wall() >= Date.parse(expires_at) + rememberedMs;
   }
 
+  /** Whoever has no token can be refused as often as he likes: he does not fill log and audit by it. */
   async #refuse(attempt: JoinAttempt, refusal: JoinRefusal): Promise<RemoteError> {
-    await this.#tell(attempt, refusal);
+    const isRace = refusal === 'token_used' && this.machineOf(parse(attempt.token)?.id ?? '') !== undefined;
+    const counted = isRace ? 'within' : this.#failures.count(attempt.peer);
+    if (counted !== 'over') await this.#tell(attempt, refusal, counted === 'last');
     return stranger();
   }
 
-  async #tell(attempt: JoinAttempt, result: JoinOutcome['result']): Promise<void> {
+  async #tell(attempt: JoinAttempt, result: JoinOutcome['result'], silenced = false): Promise<void> {
     const { log, record } = this.#options;
     const id = parse(attempt.token)?.id;
     const outcome: JoinOutcome = {
@@ -209,6 +220,7 @@ export class JoinTokens {
       keyFingerprint: fingerprint(attempt.agentKey),
       peer: attempt.peer,
       result,
+      ...(silenced && { silenced }),
     };
     log.info(outcome, 'enrolment');
     await record?.(outcome);

@@ -5,6 +5,7 @@ import { RemoteError } from '@codex-remote/protocol/wire';
 import { pino } from 'pino';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { FakeClock } from '../../../packages/protocol/test/support/fake-clock.ts';
+import { maxFailures } from '../../src/access/failure-limit.ts';
 import {
   type JoinAttempt,
   type JoinOutcome,
@@ -20,6 +21,8 @@ let registry: LowdbRegistry;
 let tokens: JoinTokens;
 let told: JoinOutcome[];
 let logged: string[];
+/** What the audit log says to an entry. */
+let recorded: (outcome: JoinOutcome) => Promise<void>;
 
 async function open(): Promise<void> {
   registry = await LowdbRegistry.open(path);
@@ -28,9 +31,7 @@ async function open(): Promise<void> {
     registry,
     clock,
     log,
-    record: async (outcome) => {
-      told.push(outcome);
-    },
+    record: (outcome) => recorded(outcome),
   });
 }
 
@@ -40,6 +41,9 @@ beforeEach(async () => {
   clock = new FakeClock();
   told = [];
   logged = [];
+  recorded = async (outcome) => {
+    told.push(outcome);
+  };
   await open();
   for (const name of ['box', 'other'])
     await registry.add({ name, added_at: '2026-01-01T00:00:00.000Z', ssh_memory: {} });
@@ -71,7 +75,8 @@ describe('a join token', () => {
     });
     const secret = token.split('.')[1] ?? '';
     expect(text + logged.join('')).not.toContain(secret);
-    expect(told).toEqual([
+    expect(told.map(({ result }) => result)).toEqual(['requested', 'enrolled']);
+    expect(told.slice(1)).toEqual([
       {
         tokenId: id,
         machine: 'box',
@@ -100,7 +105,7 @@ describe('a join token', () => {
     await open();
     clock.jump(joinTokenMs);
     expect(await join1(attempt(token))).toBe(true);
-    expect(told.map(({ result }) => result)).toEqual(['enrolled', 'again', 'again']);
+    expect(told.map(({ result }) => result)).toEqual(['requested', 'enrolled', 'again', 'again']);
   });
 
   test('says the same in each case in which it lets nobody in; log and audit say which [row 79]', async () => {
@@ -175,6 +180,31 @@ describe('a join token', () => {
     expect(registry.get('box')?.installation).toBeUndefined();
     mkdirSync(dir);
     expect(await join1(attempt(token))).toBe(true);
+  });
+
+  test("whose use cannot be recorded makes no key the machine's: it would come back without a token", async () => {
+    const { token } = await tokens.issue('box');
+    recorded = () => Promise.reject(new RemoteError('disk_low', 'the audit log cannot be written'));
+    expect(await join1(attempt(token))).toMatchObject({ code: 'disk_low' });
+    expect(registry.get('box')?.installation).toBeUndefined();
+    recorded = async (outcome) => {
+      told.push(outcome);
+    };
+    expect(await join1(attempt(token))).toBe(true);
+  });
+
+  test('that is guessed fills neither log nor audit, and a good one from there is let in', async () => {
+    const { token, id } = await tokens.issue('box');
+    const wrong = [`${id}.${'A'.repeat(43)}`, `${'0'.repeat(20)}.${'A'.repeat(43)}`, 'none'];
+    for (let i = 0; i < 300; i++)
+      expect(await join1(attempt(wrong[i % 3] ?? '', `${i}`.padStart(43, 'k')))).toMatchObject({
+        code: 'unauthorized',
+      });
+    expect(told).toHaveLength(maxFailures);
+    expect(logged).toHaveLength(maxFailures);
+    expect(told.map(({ silenced }) => silenced).lastIndexOf(true)).toBe(maxFailures - 1);
+    expect(await join1(attempt(token))).toBe(true);
+    expect(told.at(-1)).toMatchObject({ result: 'enrolled' });
   });
 
   test('names its machine for downloads while it is within its time, used or not', async () => {

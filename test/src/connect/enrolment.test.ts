@@ -132,6 +132,7 @@ describe('an agent with a token', () => {
     expect(await come(self)).toBe(true);
     expect(await come(agent('second', token))).toMatchObject({ code: 'unauthorized' });
     expect(told.map(({ result, peer }) => [result, peer])).toEqual([
+      ['requested', '127.0.0.1'],
       ['enrolled', '127.0.0.1'],
       ['token_used', '127.0.0.1'],
     ]);
@@ -151,7 +152,7 @@ describe('an agent with a token', () => {
     expect(self.joinToken.read()).toBe(token);
     expect(await come(self, await listen())).toBe(true);
     expect(self.joinToken.read()).toBeUndefined();
-    expect(told.map(({ result }) => result)).toEqual(['enrolled', 'again']);
+    expect(told.map(({ result }) => result)).toEqual(['requested', 'enrolled', 'again']);
   });
 
   test('sends it over pinned TLS alone, never over a Unix socket', async () => {
