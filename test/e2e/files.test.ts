@@ -144,7 +144,13 @@ describe('files of a machine', () => {
         ok: false,
         error: { code, machine: 'local', hint: expect.any(String), message: expect.stringContaining('read') },
       });
-    expect(await refused('list', 'text')).toMatchObject({ error: { code: 'not_directory' } });
+    expect(await refused('list', 'text')).toMatchObject({
+      error: { code: 'not_directory' },
+      next_command: `codex-remote file stat -m local ${here('text')}`,
+    });
+    expect(await refused('read', "it's not/there")).toMatchObject({
+      next_command: `codex-remote file list -m local '${here("it'\\''s not")}'`,
+    });
   });
 
   test('a path that cannot be meant is wrong usage', async () => {

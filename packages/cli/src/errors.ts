@@ -1,7 +1,8 @@
+import { dirname } from 'node:path';
 import type { NextAction } from '@codex-remote/client';
 import { oneLine } from '@codex-remote/client';
 import { type ErrorCode, RemoteError } from '@codex-remote/protocol/wire';
-import { commandLine, namesId } from './shell-quote.ts';
+import { commandLine, namesId, shellQuote } from './shell-quote.ts';
 
 /** What stdout has on failure. */
 export interface Failure {
@@ -183,6 +184,8 @@ function next(
   }
   if (facts?.invited === true && machine !== undefined)
     return withCommand('fix-config', `codex-remote machine invite -m ${machine}`);
+  const look = lookAtFile(error);
+  if (look !== undefined) return withCommand('fix-config', look);
   const line = known?.next;
   const whole = line !== undefined && !/ (?:NAME|ID|FINGERPRINT)$/.test(line);
   return withCommand(
@@ -193,6 +196,29 @@ function next(
         ? 'codex-remote machine list'
         : `codex-remote machine check -m ${machine}`,
   );
+}
+
+/** How to look at the file that could not be had: at what it is, at its folder, or at what is in it. */
+const looks: Partial<Record<ErrorCode, 'list' | 'folder' | 'stat' | 'stat --sha256'>> = {
+  file_not_found: 'folder',
+  is_directory: 'list',
+  directory_not_empty: 'list',
+  conflict: 'stat --sha256',
+  file_not_permitted: 'stat',
+  not_directory: 'stat',
+  file_type: 'stat',
+  file_exists: 'stat',
+  file_changed: 'stat',
+};
+
+function lookAtFile({ code, details: { machine, facts } }: RemoteError): string | undefined {
+  const look = looks[code];
+  const path = facts?.path;
+  if (look === undefined || machine === undefined || typeof path !== 'string') return undefined;
+  const shown = look === 'folder' ? dirname(path) : path;
+  // What acts on a terminal is no part of a line to repeat.
+  if (!shown.startsWith('/') || oneLine(shown) !== shown) return undefined;
+  return `codex-remote file ${look === 'folder' ? 'list' : look} -m ${machine} ${shellQuote(shown)}`;
 }
 
 function helpLine(command: string | undefined): string {
