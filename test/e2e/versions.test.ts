@@ -73,14 +73,6 @@ describe('an agent of 0.1.0', () => {
       error: { code: 'agent_outdated', sent: 'no', machine: 'local' },
       next_command: 'codex-remote machine up -m local',
     });
-    for (const args of [
-      ['file', 'read', '-m', 'local', '/etc/hosts'],
-      ['file', 'write', '-m', 'local', 'x', '--content', 'x'],
-    ])
-      expect(await cli.using(past.program).json(args, 1)).toMatchObject({
-        error: { code: 'agent_outdated', sent: 'no', machine: 'local', missing: 'files' },
-        next_command: 'codex-remote machine up -m local',
-      });
   });
 
   test('is refused by a controller two versions ahead, whose next_command brings the agent that it needs, and a job runs on', async () => {
