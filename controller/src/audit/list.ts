@@ -1,4 +1,5 @@
 import { readFile } from 'node:fs/promises';
+import { setImmediate as breathe } from 'node:timers/promises';
 import type { AuditLine, AuditList } from '@codex-remote/protocol/schema';
 import { parseLine } from './chain.ts';
 import { listSegments, splitLines } from './segments.ts';
@@ -13,12 +14,16 @@ export interface AuditFilter {
   readonly limit: number;
 }
 
+/** Lines that are looked at before others get their turn. */
+const linesAtOnce = 256;
+
 /** The newest lines that the filter lets through, newest first. Lines that are none are left to the verifier. */
 export async function listAudit(dir: string, filter: AuditFilter): Promise<AuditList> {
   const entries: AuditLine[] = [];
   for (const { path } of listSegments(dir).reverse()) {
     const { lines } = splitLines(await readFile(path));
-    for (const bytes of lines.reverse()) {
+    for (const [index, bytes] of lines.reverse().entries()) {
+      if (index % linesAtOnce === linesAtOnce - 1) await breathe();
       const line = parseLine(bytes);
       if (!line) continue;
       if (!passes(line, filter)) continue;

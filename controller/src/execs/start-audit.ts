@@ -98,6 +98,7 @@ function shownOf(spec: ExecSpec | undefined): Partial<AuditEntry> {
       ...(command.kind !== 'argv' && command.shell !== undefined && { shell: command.shell }),
       ...(names !== '' && { env: names }),
       ...(spec.stdin && { stdin: true }),
+      ...(spec.ephemeral && { ephemeral: true }),
       ...(spec.label !== undefined && { label: redacted(spec.label, secrets) }),
     },
   };
