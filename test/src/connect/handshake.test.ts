@@ -66,6 +66,22 @@ describe('agent and gateway', () => {
     expect(await refusal(meeting.self())).toMatchObject({ code: 'unauthorized' });
   });
 
+  test('what an agent says of itself is text: kept, never opened or dialled; a name that is none lets nobody in [row 87]', async () => {
+    const odd = '../../x\n\u001b[31m$(id)';
+    const session = await meet(target(), { ...meeting.self({ host_id: odd }), bootId: odd, version: odd });
+    await waitFor('the session', () => meeting.sessions[0]);
+    session.end();
+    for (const machine of ['../../x', '-oProxyCommand=x', 'a\nb', 'x'.repeat(300), '__proto__', ''])
+      expect(await refusal(meeting.self({ machine }))).toMatchObject({ code: 'protocol_error' });
+    // 10 kB of anything is over the limit of a hello: the connection is dropped without a word.
+    for (const more of [{ version: 'v'.repeat(10_000) }, { bootId: 'b'.repeat(10_000) }])
+      expect(await refusal({ ...meeting.self(), ...more })).toMatchObject({ code: 'connection_reset' });
+    expect(await refusal({ ...meeting.self(), version: 'v'.repeat(65) })).toMatchObject({
+      code: 'protocol_error',
+    });
+    expect(meeting.sessions).toHaveLength(1);
+  });
+
   test('an agent tells another controller nothing but its hello [row 82]', async () => {
     const other = meeting.identity('other-controller');
     expect(await refusal(meeting.self({ controller_key: other.publicKey }))).toMatchObject({
