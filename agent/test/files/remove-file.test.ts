@@ -59,9 +59,9 @@ describe('removing', () => {
 
   test('is led nowhere by a folder that becomes a link meanwhile', async () => {
     mkdirSync(here('kept'));
-    writeFileSync(here('kept/f'), '');
     mkdirSync(here('d/sub'), { recursive: true });
-    for (let i = 0; i < 20; i++) writeFileSync(here(`d/sub/${i}`), '');
+    for (let i = 0; i < 20; i++)
+      for (const folder of ['d/sub', 'kept']) writeFileSync(here(`${folder}/${i}`), '');
     let steps = 0;
     const swap = (): void => {
       steps += 1;
@@ -70,7 +70,7 @@ describe('removing', () => {
       symlinkSync('../kept', here('d/sub'));
     };
     await expect(remove(here('d'), true, swap)).rejects.toMatchObject({ code: expect.any(String) });
-    expect(readdirSync(here('kept'))).toEqual(['f']);
+    expect(readdirSync(here('kept'))).toHaveLength(20);
   });
 
   test.each(['/', '//', '.', '..', 'home/u', 'home/u/', 'home', 'home/../home/u', 'link-home'])(
