@@ -6,7 +6,7 @@ import { Low } from 'lowdb';
 import { z } from 'zod';
 import { DurableJson } from '../registry/durable-json.ts';
 import { FailureLimit, failureWindowMs } from './failure-limit.ts';
-import { OpenConnections } from './open-connections.ts';
+import { maxConnectionsEach, OpenConnections } from './open-connections.ts';
 import { nameOf, type Principal, type TokenPrincipal } from './principal.ts';
 import { holdsAllOf, machineOf, parseScope } from './scopes.ts';
 import {
@@ -151,7 +151,8 @@ export class Tokens {
 
   /**
    * Who holds this token. Its connection ends when the token does. Throws `unauthorized` in the same words whatever is wrong
-   * with it, and `too_many_failures` to an address that has failed too often; a token that holds is never refused for that.
+   * with it, and `too_many_failures` to an address that has failed too often; a token that holds is never refused for that, but
+   * with `fds_exhausted` where it has too many connections.
    */
   authenticate(token: string | undefined, socket: Socket): TokenPrincipal {
     const { clock } = this.#options;
@@ -159,7 +160,11 @@ export class Tokens {
     const from = socket.remoteAddress ?? 'gone';
     const { record, refusal } = judge(token, (id) => this.#recordOf(id), now);
     if (!record || refusal) throw this.#refuse(refusal ?? 'token_unknown', record?.id, from);
-    this.#connections.add(record.id, socket);
+    if (!this.#connections.add(record.id, socket))
+      throw new RemoteError('fds_exhausted', `the token has ${maxConnectionsEach} connections already`, {
+        sent: 'no',
+        hint: 'end some `--follow` and `watch` of it, or use another token',
+      });
     record.last_used_at = iso(now);
     if (record.last_used_from !== from) this.#note({ what: 'used', tokenId: record.id, from });
     record.last_used_from = from;

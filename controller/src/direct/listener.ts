@@ -70,6 +70,8 @@ export class DirectListener {
       connectionsCheckingInterval: provenWithinMs / 2,
       requireHostHeader: true,
     });
+    // It never listens itself: without this Node ends no request whose headers drip in, of a caller that is known.
+    this.#http.emit('listening');
     this.#http.on('request', options.onRequest);
     this.#http.on('upgrade', (request, socket: Duplex, head) => {
       const secure = socket as TLSSocket;
@@ -129,7 +131,7 @@ export class DirectListener {
   /** Takes nothing more; what is open stays. */
   stop(): void {
     this.#tls.close();
-    this.#http.closeIdleConnections();
+    this.#http.close();
   }
 
   /** Takes nothing more and ends what is open. */

@@ -64,7 +64,10 @@ export function sourceOf(arrival: Arrival): string {
  */
 export class Gateway {
   readonly #options: GatewayOptions;
-  readonly #arrivals = new WeakMap<Duplex, PrivateArrival>();
+  readonly #arrivals = new WeakMap<
+    Duplex,
+    { readonly arrival: PrivateArrival; readonly heard: () => void }
+  >();
   readonly #http: Server;
   readonly #upgrades = new WebSocketServer({
     noServer: true,
@@ -73,6 +76,8 @@ export class Gateway {
     handleProtocols: (offered) => (offered.has(webSocketProtocol) ? webSocketProtocol : false),
   });
   readonly #sessions = new Set<Session>();
+  /** Connections on private ways that have not asked for anything yet. */
+  #waiting = 0;
   /** Strangers on the network take no places of those that came through a tunnel. */
   readonly #handshakes = { private: 0, direct: 0 };
 
@@ -80,16 +85,14 @@ export class Gateway {
     this.#options = options;
     this.#http = createServer({
       maxHeaderSize: 4096,
-      headersTimeout: defaultWireLimits.handshakeMs,
-      requestTimeout: defaultWireLimits.handshakeMs,
-      connectionsCheckingInterval: defaultWireLimits.handshakeMs / 2,
     });
     this.#http.on('request', (_request, response) => {
       response.writeHead(404, { connection: 'close' }).end();
     });
     this.#http.on('upgrade', (request, socket, head) => {
-      const arrival = this.#arrivals.get(socket);
-      if (arrival) this.upgrade(request, socket, head, arrival);
+      const arrived = this.#arrivals.get(socket);
+      arrived?.heard();
+      if (arrived) this.upgrade(request, socket, head, arrived.arrival);
       else socket.destroy();
     });
     this.#http.on('clientError', (_error, socket) => socket.destroy());
@@ -97,8 +100,22 @@ export class Gateway {
 
   /** Takes a socket that reached us; the gateway owns it from here. */
   accept(socket: Duplex, arrival: PrivateArrival): void {
-    this.#arrivals.set(socket, arrival);
     socket.on('error', () => socket.destroy());
+    if (this.#waiting >= defaultWireLimits.maxHandshakes) {
+      socket.destroy();
+      return;
+    }
+    // Node's own limits in time are for servers that listen themselves.
+    const deadline = this.#options.clock.setTimer(defaultWireLimits.handshakeMs, () => socket.destroy());
+    this.#waiting += 1;
+    let waits = true;
+    const heard = (): void => {
+      if (waits) this.#waiting -= 1;
+      waits = false;
+      deadline.cancel();
+    };
+    socket.once('close', heard);
+    this.#arrivals.set(socket, { arrival, heard });
     this.#http.emit('connection', socket);
   }
 

@@ -6,7 +6,9 @@ import { connect as connectTls } from 'node:tls';
 import { createLogger, RotatingFile, systemClock } from '@codex-remote/platform';
 import { RemoteError } from '@codex-remote/protocol/wire';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { waitFor } from '../../../test/src/lab/wait-for.ts';
 import { FailureLimit, maxFailures } from '../../src/access/failure-limit.ts';
+import { maxConnectionsEach } from '../../src/access/open-connections.ts';
 import type { Principal, TokenPrincipal } from '../../src/access/principal.ts';
 import { Tokens } from '../../src/access/tokens.ts';
 import { DoorLab } from './door-lab.ts';
@@ -87,6 +89,38 @@ describe('a token', () => {
     await lab.tokens.close();
     expect((await reopened()).list()).toMatchObject([{ id, last_used_from: '127.0.0.1' }]);
     expect(lab.audit.entries.filter(({ verb }) => verb === 'token.use')).toHaveLength(1);
+  });
+
+  test('takes no more connections than its own, and none of another', async () => {
+    const [mine, other] = [await lab.token(['machines:read']), await lab.token(['machines:read'])];
+    const open: Socket[] = [];
+    const hold = async (token: string): Promise<number> => {
+      const socket = connectTls({
+        host: '127.0.0.1',
+        port: lab.port,
+        ca: lab.certificate.cert,
+        checkServerIdentity: () => undefined,
+      });
+      socket.on('error', () => undefined);
+      open.push(socket);
+      socket.write(
+        `GET /v1/machines HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: Bearer ${token}\r\n\r\nGET /v1/machines HTTP/1.1\r\n`,
+      );
+      const [bytes] = (await once(socket, 'data')) as [Buffer];
+      return Number(bytes.toString('latin1').slice(9, 12));
+    };
+    try {
+      for (let i = 0; i < maxConnectionsEach; i += 32)
+        expect(await Promise.all(Array.from({ length: 32 }, () => hold(mine.token)))).toEqual(
+          Array(32).fill(200),
+        );
+      expect(await codeOf(mine.token)).toBe('fds_exhausted');
+      expect(await codeOf(other.token)).toBeUndefined();
+      open[0]?.destroy();
+      await waitFor('a place', async () => (await codeOf(mine.token)) === undefined);
+    } finally {
+      for (const socket of open) socket.destroy();
+    }
   });
 
   test.each([

@@ -10,7 +10,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { type Dialled, type DialTarget, dial } from '../../../agent/src/connect/dial.ts';
 import { type AgentSelf, greetController } from '../../../agent/src/connect/handshake.ts';
 import { makeTlsKey, pinOf } from '../../../controller/src/direct/self-signed.ts';
-import { provenWithinMs } from '../../../controller/src/gateway/admission.ts';
+import { proven, provenWithinMs } from '../../../controller/src/gateway/admission.ts';
 import { FakeClock } from '../../../packages/protocol/test/support/fake-clock.ts';
 import { waitFor } from '../lab/wait-for.ts';
 import { DirectPort, untilClosed } from './direct-port.ts';
@@ -294,6 +294,31 @@ describe('strangers at the port', () => {
       dialled.transport.destroy();
     } finally {
       wide.close();
+    }
+  });
+
+  test('a caller that is known and lets its next request drip in is dropped too [row 75]', {
+    timeout: 4 * provenWithinMs,
+  }, async () => {
+    const known = await DirectPort.open(meeting, {
+      clock,
+      onRequest: (request, response) => {
+        proven(request.socket);
+        response.end();
+      },
+    });
+    try {
+      const client = said(await known.client(), 'GET / HTTP/1.1\r\nHost: x\r\n\r\n');
+      await once(client, 'data');
+      client.write('GET / HTTP/1.1\r\nHost: x\r\n');
+      const dripping = setInterval(() => client.write('a: b\r\n'), 500);
+      try {
+        await untilClosed(client);
+      } finally {
+        clearInterval(dripping);
+      }
+    } finally {
+      known.close();
     }
   });
 

@@ -183,6 +183,28 @@ describe('the gateway and strangers', () => {
     await waitFor('a free place', async () => (await first()) === 'HTTP/1.1 101');
   });
 
+  test.each([
+    ['nothing', ''],
+    ['half of a request', 'GET /v1/agent HTTP/1.1\r\nHost: x\r\n'],
+  ])('who says %s, ever, is dropped when the time of the handshake is over [row 75]', async (_what, text) => {
+    const { answer, socket } = await say(...(text === '' ? [] : [text]));
+    await waitFor('the deadline', () => clock.pending > 0);
+    for (let i = 0; i < 10; i++) {
+      if (text !== '') socket.write('a: b\r\n');
+      await clock.advance(defaultWireLimits.handshakeMs / 10);
+    }
+    expect(await answer).toBe('');
+    await waitFor('no timer', () => clock.pending === 0);
+  });
+
+  test('of more that say nothing than there are places the rest is dropped at once [row 75]', async () => {
+    const places = Array.from({ length: defaultWireLimits.maxHandshakes }, () => say());
+    await Promise.all(places);
+    await waitFor('all of them', () => clock.pending === defaultWireLimits.maxHandshakes);
+    const { answer } = await say();
+    expect(await answer).toBe('');
+  });
+
   test('who says nothing is dropped when the time of the handshake is over [row 75]', async () => {
     const { answer, socket } = await say(upgrade('/v1/agent', ours));
     await once(socket, 'data');
