@@ -60,6 +60,8 @@ export class Tokens {
   readonly #options: TokensOptions;
   readonly #failures: FailureLimit;
   readonly #connections = new OpenConnections();
+  /** Revoked, and not known to be so on disk and in the audit log. */
+  readonly #unwritten = new Set<string>();
   #writing: Promise<void> = Promise.resolve();
   #lastUse: Timer | undefined;
   #expiry: Timer | undefined;
@@ -142,9 +144,14 @@ export class Tokens {
     if (record.revoked_at === undefined) {
       // In memory first: from here on nobody is let in by it, whatever becomes of the disk.
       record.revoked_at = iso(this.#options.clock.wall());
+      this.#unwritten.add(id);
       this.#connections.end(id);
+    }
+    // Also for who asks again after a failure: a token that is revoked in memory alone holds again for the next process.
+    if (this.#unwritten.has(id)) {
       await this.#change((data) => data);
       await this.#tell({ what: 'revoked', tokenId: id, by, from });
+      this.#unwritten.delete(id);
     }
     return viewOfToken(record, this.#options.clock.wall());
   }

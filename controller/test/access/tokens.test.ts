@@ -76,6 +76,24 @@ describe('a token', () => {
     await expect(lab.tokens.revoke(local, 'unix', 'nope')).rejects.toMatchObject({ code: 'unknown_token' });
   });
 
+  test('that could not be written down as revoked lets nobody in, and is not said to be revoked until it is', async () => {
+    const { id, token } = await lab.token(['machines:read']);
+    const kept = readFileSync(file());
+    rmSync(file());
+    mkdirSync(join(file(), 'in the way'), { recursive: true });
+    await expect(lab.tokens.revoke(local, 'unix', id)).rejects.toThrow();
+    await expect(lab.tokens.revoke(local, 'unix', id)).rejects.toThrow();
+    expect(await codeOf(token)).toBe('unauthorized');
+    rmSync(file(), { recursive: true });
+    writeFileSync(file(), kept);
+    expect(await lab.tokens.revoke(local, 'unix', id)).toMatchObject({ status: 'revoked' });
+    expect((await reopened()).list()).toMatchObject([{ id, status: 'revoked' }]);
+    const told = lab.audit.entries.filter(({ verb }) => verb === 'token.revoke');
+    expect(told).toMatchObject([{ result: 'done', facts: { token: id } }]);
+    await lab.tokens.revoke(local, 'unix', id);
+    expect(lab.audit.entries.filter(({ verb }) => verb === 'token.revoke')).toHaveLength(1);
+  });
+
   test('shows when and from where it was last used, also to the next process', async () => {
     const { id, token } = await lab.token(['machines:read']);
     expect(lab.tokens.list()[0]?.last_used_at).toBeUndefined();
