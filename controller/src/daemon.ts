@@ -144,7 +144,8 @@ export async function runController(
         })),
     },
     refused: (cause, arrival, claimed) => {
-      if (claimed && !claiming.has(claimed)) refusedAgents.note(claimed, sourceOf(arrival), cause.code);
+      const peer = arrival.via === 'direct' ? arrival.address : `${arrival.via} of ${arrival.machine}`;
+      if (claimed && !claiming.has(claimed)) refusedAgents.note(claimed, sourceOf(arrival), cause.code, peer);
       // Of a direct connection nobody has proven the name by then.
       if (cause.code === 'agent_outdated' && arrival.via !== 'direct')
         links.of(arrival.machine).outdated(cause);

@@ -26,14 +26,17 @@ export class RefusedAgents {
     this.#limit = new FailureLimit(clock);
   }
 
-  /** `source`: the address, or the way on which it came. What it said of itself is a claim. */
-  note({ machine, agent_key }: Hello, source: string, code: ErrorCode): void {
+  /**
+   * `source`: the address, or the way on which it came; `peer`: who has that way, where it is of one machine alone. What it
+   * said of itself is a claim.
+   */
+  note({ machine, agent_key }: Hello, source: string, code: ErrorCode, peer = source): void {
     if (!noted.includes(code)) return;
     const now = this.#clock.monotonic();
-    const who = [source, machine, agent_key, code].join(' ');
+    const who = [peer, machine, agent_key, code].join(' ');
     const before = this.#last.get(who);
     if (before !== undefined && now - before < againMs) return;
-    const counted = this.#limit.count(source);
+    const counted = this.#limit.count(peer);
     if (counted === 'over') return;
     this.#last.delete(who);
     this.#last.set(who, now);

@@ -32,6 +32,13 @@ describe('agents that were not let in', () => {
     ]);
   });
 
+  test('of one machine do not hide those of another that comes by a tunnel too', () => {
+    for (let i = 0; i < 100; i++)
+      agents.note(hello(`${i}`.padStart(4, 'k'), 'bad'), 'tunnel', 'unauthorized', 'tunnel of bad');
+    agents.note(hello(), 'tunnel', 'unauthorized', 'tunnel of box');
+    expect(entries.at(-1)).toMatchObject({ source: 'tunnel', machine: 'box' });
+  });
+
   test('are noted once an hour while they come again, and at once when something is new', async () => {
     for (let i = 0; i < 100; i++) agents.note(hello(), '192.0.2.7', 'unauthorized');
     agents.note(hello(), '192.0.2.7', 'duplicate_agent');
