@@ -74,8 +74,8 @@ export interface UpContext {
   readonly bundle: readonly string[];
   readonly controllerId: string;
   readonly controllerKey: string;
-  /** What the machine is to let start: here it is also widened. */
-  readonly policy: MachinePolicy;
+  /** What the machine is to let start: here it is also widened. Absent: nobody has set one, and what the agent has stays. */
+  readonly policy?: MachinePolicy;
   readonly endpoints: 'tunnel' | readonly AgentEndpoint[];
   /** Where the agent can dial us without a tunnel too. */
   readonly direct?: DirectEndpoint;
@@ -157,7 +157,7 @@ export async function up(context: UpContext): Promise<UpResult> {
         controller_key: context.controllerKey,
         endpoints: context.endpoints,
         ...(context.direct && { direct: context.direct }),
-        policy: context.policy,
+        ...(context.policy && { policy: context.policy }),
       });
       const reply = present(
         await runAgentCommand(transport, { node, agent }, ['init'], initReply, { clock, signal, input }),

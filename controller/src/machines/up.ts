@@ -1,6 +1,7 @@
 import {
   type DirectEndpoint,
   localMachine,
+  type MachinePolicy,
   type MachineUp,
   type MachineUpResult,
   type SshContext,
@@ -21,7 +22,6 @@ import { bundleFiles } from './bundle.ts';
 import { runCanary } from './canary.ts';
 import { hostKeyNotes } from './host-key-notes.ts';
 import { localAgentBase, type MachineWorld } from './machines.ts';
-import { policyOf } from './policies.ts';
 import { environmentOf, memoryOf, sshTarget } from './ssh-access.ts';
 
 /** From the agent's start, or its tunnel's, to its handshake. */
@@ -77,7 +77,7 @@ export class MachineBringUp {
       bundle: bundleFiles(bundleDir),
       controllerId,
       controllerKey,
-      policy: policyOf(this.#world.registry.get(machine.name)),
+      ...this.#policy(),
       endpoints: local ? [{ kind: 'unix', path: paths.agentSocket }] : 'tunnel',
       ...(!local && this.#direct()),
       registerKey: (installed) => this.#register(installed),
@@ -102,6 +102,12 @@ export class MachineBringUp {
       duration_ms: result.duration_ms,
       warnings: [...result.warnings],
     };
+  }
+
+  /** Only one that was set: an agent of before there were policies refuses what it does not know. */
+  #policy(): { policy?: MachinePolicy } {
+    const policy = this.#world.registry.get(this.#machine.name)?.policy;
+    return policy === undefined ? {} : { policy };
   }
 
   /** What lets the machine outlive the loss of its tunnel. */
