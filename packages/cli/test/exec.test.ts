@@ -301,7 +301,8 @@ test('cancel: the exec is gone when it answers; a second one says so; several ne
 });
 
 test('wait and watch for several: all is 1 where one failed, any is the first', async () => {
-  await run(['exec', 'start', ...box, '--id', 'ok', '--cmd', 'sleep 0.5']);
+  const go = join(controller.home, 'go');
+  await run(['exec', 'start', ...box, '--id', 'ok', '--cmd', `until [ -e ${go} ]; do sleep 0.02; done`]);
   await run(['exec', 'start', ...box, '--id', 'bad', '--cmd', 'exit 9']);
   const any = await run(['exec', 'wait', 'ok', 'bad', '--any']);
   expect([any.status, any.json[0]?.execs]).toMatchObject([9, [{ exec_id: 'ok' }, { exec_id: 'bad' }]]);
@@ -310,6 +311,7 @@ test('wait and watch for several: all is 1 where one failed, any is the first', 
     next_action: 'wait',
     next_command: 'codex-remote exec wait --id ok --max-wait 50s',
   });
+  writeFileSync(go, '');
   expect((await run(['exec', 'wait', 'ok', 'bad'])).status).toBe(1);
   const watched = await run(['exec', 'watch', 'ok', 'bad']);
   expect(watched.status).toBe(1);
