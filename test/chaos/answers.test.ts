@@ -65,13 +65,26 @@ test('records of a follower become its bytes again, newline and bytes that are n
 test('a raw reader is whole by its status only, and the line of its failure is none of the log', () => {
   const raw = { kind: 'follow_raw', stream: 'stderr' } as const;
   expect(readPrinted(operation(raw), Buffer.from('log'))).toMatchObject({ readings: [{ whole: true }] });
-  const told =
-    'codex-remote: 7 bytes of stderr from offset 0 on are gone\ncodex-remote: box is away; not all of it\n';
-  const failed = readPrinted(operation({ ...raw, status: 1 }), Buffer.from(`log\n${told}`));
-  expect(failed).toMatchObject({
-    readings: [{ whole: false, gaps: true, pieces: [{ offset: 7, bytes: Buffer.from('log\n') }] }],
-    refusal: { code: 'machine_offline' },
+  const gone = (from: number) => `codex-remote: 7 bytes of stderr from offset ${from} on are gone\n`;
+  const away = 'codex-remote: box is away; not all of it\n';
+  const failed = readPrinted(
+    operation({ ...raw, status: 1 }),
+    Buffer.from(`${gone(0)}log\nen${gone(13)}d${away}`),
+  );
+  const pieces = [
+    { offset: 0, bytes: Buffer.from('') },
+    { offset: 7, bytes: Buffer.from('log\nen') },
+    { offset: 20, bytes: Buffer.from('d') },
+  ];
+  const part = { readings: [{ whole: false, gaps: true, pieces }], refusal: { code: 'machine_offline' } };
+  expect(failed).toMatchObject(part);
+  const other = operation({
+    kind: 'follow_raw',
+    stream: 'stdout',
+    status: 1,
+    stderr: `${gone(0)}${gone(13)}${away}`,
   });
+  expect(readPrinted(other, Buffer.from('log\nend'))).toMatchObject(part);
 });
 
 test('half a line is an offence unless its client was killed', () => {

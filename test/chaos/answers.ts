@@ -84,27 +84,37 @@ export function readPrinted(operation: Operation, printed: Uint8Array): Printed 
   };
 }
 
+const goneLines = /codex-remote: (\d+) bytes of \w+ from offset (\d+) on are gone\n/g;
+const failureLine = /codex-remote: ([^\n]*)\n$/;
+
 /**
- * Raw bytes say nothing of themselves: the exit status does, and lines of ours on stderr, behind the log where that goes to
- * stderr too: bytes at the beginning that are gone, and why it failed.
+ * Raw bytes say nothing of themselves: the exit status does, and lines of ours on stderr. Where the log itself goes to stderr,
+ * the line of what is gone stands in its place, and that of a failure right behind the last byte.
  */
 function readRaw(operation: Operation, bytes: Uint8Array): Printed {
   const { stream, status, killed, interrupted } = operation;
   if (stream === undefined) throw new Error(`operation ${operation.n} reads no stream`);
   const fine = status === 0 || killed || interrupted;
-  const text = stream === 'stderr' ? Buffer.from(bytes).toString('latin1') : operation.stderr;
-  const said = /(?:codex-remote: [^\n]*\n)*$/.exec(text)?.[0] ?? '';
-  const own = stream === 'stderr' ? bytes.subarray(0, bytes.byteLength - said.length) : bytes;
-  const gone = /(\d+) bytes of \w+ from offset 0 on are gone/.exec(said)?.[1];
-  const reading = {
-    operation,
-    stream,
-    pieces: [{ offset: Number(gone ?? 0), bytes: own }],
-    gaps: gone !== undefined,
-    whole: status === 0,
+  const said = stream === 'stderr' ? Buffer.from(bytes).toString('latin1') : operation.stderr;
+  const [behind = '', message = ''] = (fine ? undefined : failureLine.exec(said)) ?? [];
+  const pieces: { offset: number; bytes: Uint8Array }[] = [];
+  let offset = 0;
+  let at = 0;
+  const take = (end: number): void => {
+    pieces.push({ offset, bytes: bytes.subarray(at, end) });
+    offset += end - at;
+    at = end;
   };
-  const message = fine ? '' : (said.trimEnd().split('\n').at(-1) ?? '');
+  const gone = [...said.matchAll(goneLines)];
+  for (const line of gone) {
+    const [missing, from] = [Number(line[1]), Number(line[2])];
+    take(stream === 'stderr' ? line.index : at + Math.max(0, from - offset));
+    if (stream === 'stderr') at += line[0].length;
+    offset = from + missing;
+  }
+  take(bytes.byteLength - (stream === 'stderr' ? behind.length : 0));
   const refusal = { operation, code: codeIn(message), message, away: [] };
+  const reading = { operation, stream, pieces, gaps: gone.length > 0, whole: status === 0 };
   return { answers: [], readings: [reading], ...(!fine && { refusal }) };
 }
 
