@@ -1,19 +1,13 @@
 import { type ExecState, execState, type LogSelection } from '@codex-remote/protocol/schema';
 import { RecordParser, RemoteError, recordHeaderBytes, streamId } from '@codex-remote/protocol/wire';
 import { z } from 'zod';
-import type { MachineLink } from '../links/link.ts';
+import { type ReadOptions, readResumed } from '../links/read-resumed.ts';
 
 const endEvent = z.object({ ended: execState.nullable() });
 
-export interface RelayOptions {
-  readonly link: MachineLink;
+export interface RelayOptions extends ReadOptions {
   readonly execId: string;
   readonly select: LogSelection;
-  /** How long the first connection is waited for. */
-  readonly firstWaitMs: number;
-  /** How long a lost connection is waited for before the reader is told. */
-  readonly resumeWaitMs: number;
-  readonly signal: AbortSignal;
   /** Takes whole records, in order; resolves when there is room for more. */
   readonly write: (records: Uint8Array) => Promise<void>;
 }
@@ -25,52 +19,30 @@ export interface Relayed {
   readonly complete: boolean;
 }
 
-/**
- * Carries an exec's log records from its machine to a reader. Reading is by position, so a connection that breaks is
- * resumed on the next one where it stopped: the reader sees neither gap nor double. What a machine says is untrusted: records
- * that are none, or that do not follow each other, end its session. Throws `protocol_error` for those, `connection_reset` when
- * the machine did not come back in time, and what the machine answered.
- */
+/** Carries an exec's log records from its machine to a reader, over broken connections. Throws as `readResumed` does. */
 export async function relayLogs(options: RelayOptions): Promise<Relayed> {
-  const { link, execId, resumeWaitMs, signal } = options;
-  const position = new LogPosition(options.select);
-  let waitMs = options.firstWaitMs;
-  for (;;) {
-    const session = await link.session(waitMs, signal);
-    // It may have ended while we were told of it; its link then waits for the next one.
-    if (session.ended) {
-      waitMs = link.patience(resumeWaitMs);
-      continue;
-    }
-    position.restart();
-    const channel = session.open('exec.logs', { exec_id: execId, select: position.selection() });
-    const withdraw = (): void => channel.reset(new RemoteError('cancelled', 'the reader went away'));
-    signal.addEventListener('abort', withdraw);
-    let broken = false;
-    try {
-      for (;;) {
-        const item = await channel.receive();
-        if (!item)
-          throw new RemoteError('stream_cut', `the log stream of ${execId} ended without its last record`);
-        broken = true;
-        if (item.kind !== 'data') throw new RemoteError('protocol_error', 'a log stream carries data only');
-        const { records, end } = position.advance(item.bytes);
-        broken = false;
-        broken = end?.state != null && !end.state.exec_id.startsWith(execId);
-        if (broken) throw new RemoteError('protocol_error', `the log of ${execId} ends with another exec`);
-        if (records.byteLength > 0) await options.write(records);
-        if (end) return { ended: end.state, complete: !position.cutByLimit };
-      }
-    } catch (error) {
-      const failure = RemoteError.from(error);
-      channel.reset(failure);
-      if (broken) session.end(failure);
-      if (broken || signal.aborted || !session.ended) throw failure;
-      waitMs = link.patience(resumeWaitMs);
-    } finally {
-      signal.removeEventListener('abort', withdraw);
-    }
-  }
+  const { execId, select, write } = options;
+  const position = new LogPosition(select);
+  return readResumed(
+    {
+      name: `the log stream of ${execId}`,
+      open: (session) => {
+        position.restart();
+        return session.open('exec.logs', { exec_id: execId, select: position.selection() });
+      },
+      parse: (bytes) => {
+        const piece = position.advance(bytes);
+        if (piece.end?.state && !piece.end.state.exec_id.startsWith(execId))
+          throw new RemoteError('protocol_error', `the log of ${execId} ends with another exec`);
+        return piece;
+      },
+      pass: async ({ records, end }) => {
+        if (records.byteLength > 0) await write(records);
+        return end && { end: { ended: end.state, complete: !position.cutByLimit } };
+      },
+    },
+    options,
+  );
 }
 
 /** Where each stream was left, from the records that passed. */

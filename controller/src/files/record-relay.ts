@@ -1,6 +1,6 @@
 import { RecordParser, RemoteError, recordHeaderBytes } from '@codex-remote/protocol/wire';
 import { checkCapabilities } from '../execs/agent-call.ts';
-import type { MachineLink } from '../links/link.ts';
+import { type ReadOptions, readResumed } from '../links/read-resumed.ts';
 
 /** What a machine sends about a file or folder, and where it goes on when the connection breaks. */
 export interface FileStream<End> {
@@ -13,11 +13,7 @@ export interface FileStream<End> {
   event(value: unknown): { readonly pass?: object; readonly end?: End };
 }
 
-export interface RelayOptions {
-  readonly link: MachineLink;
-  /** How long the first connection is waited for. */
-  readonly firstWaitMs: number;
-  readonly signal: AbortSignal;
+export interface RelayOptions extends Omit<ReadOptions, 'resumeWaitMs'> {
   readonly to: {
     /** Whole data records; resolves when there is room for more. */
     write(records: Uint8Array): Promise<void>;
@@ -29,52 +25,34 @@ export interface RelayOptions {
 const resumeWaitMs = 30_000;
 
 /**
- * Carries the records of a file from its machine to a reader; nothing but what is on its way is held here. A connection that
- * breaks is resumed on the next one where it stopped. What a machine says is untrusted: records that are none, or that do not
- * follow each other, end its session. Throws `protocol_error` for those, `machine_offline` where it did not come back in
- * time, `agent_outdated`, and what the machine answered.
+ * Carries the records of a file from its machine to a reader, over broken connections; nothing but what is on its way is held
+ * here. Throws as `readResumed` does, and `agent_outdated`.
  */
 export async function relayFile<End>(stream: FileStream<End>, options: RelayOptions): Promise<End> {
-  const { link, signal, to } = options;
-  let waitMs = options.firstWaitMs;
-  for (;;) {
-    const session = await link.session(waitMs, signal);
-    // It may have ended while we were told of it; its link then waits for the next one.
-    if (session.ended) {
-      waitMs = link.patience(resumeWaitMs);
-      continue;
-    }
-    checkCapabilities(link, ['files']);
-    const channel = session.open(stream.verb, stream.params());
-    channel.end();
-    const withdraw = (): void => channel.reset(new RemoteError('cancelled', 'the reader went away'));
-    signal.addEventListener('abort', withdraw);
-    const pieces = new Pieces();
-    let broken = false;
-    try {
-      for (;;) {
-        const item = await channel.receive();
-        if (!item) throw new RemoteError('stream_cut', `${stream.verb} ended without its last record`);
-        if (item.kind !== 'data') throw new RemoteError('protocol_error', `${stream.verb} carries data only`);
-        broken = true;
-        const parts = pieces.take(item.bytes, stream);
-        broken = false;
+  const { link, to } = options;
+  let pieces = new Pieces();
+  return readResumed(
+    {
+      name: stream.verb,
+      open: (session) => {
+        checkCapabilities(link, ['files']);
+        pieces = new Pieces();
+        const channel = session.open(stream.verb, stream.params());
+        channel.end();
+        return channel;
+      },
+      parse: (bytes) => pieces.take(bytes, stream),
+      pass: async (parts) => {
         for (const part of parts) {
           if (part instanceof Uint8Array) await to.write(part);
-          else if (part.end !== undefined) return part.end;
+          else if (part.end !== undefined) return { end: part.end };
           else if (part.pass) await to.event(part.pass);
         }
-      }
-    } catch (error) {
-      const failure = RemoteError.from(error);
-      channel.reset(failure);
-      if (broken) session.end(failure);
-      if (broken || signal.aborted || !session.ended) throw failure;
-      waitMs = link.patience(resumeWaitMs);
-    } finally {
-      signal.removeEventListener('abort', withdraw);
-    }
-  }
+        return undefined;
+      },
+    },
+    { ...options, resumeWaitMs },
+  );
 }
 
 /** One connection's bytes as whole records. */
