@@ -6,13 +6,15 @@ import type { Execs } from '../execs/execs.ts';
 import { RequestBody } from '../execs/request-body.ts';
 
 /** From start to finished of `true`, the first login environment of an agent (10 s at most) included. */
-const canaryMs = 20_000;
+export const canaryMs = 20_000;
 
 export interface CanaryOptions {
   readonly execs: Execs;
   readonly changes: ExecChanges;
   readonly clock: Clock;
   readonly machine: string;
+  /** How long a connection that breaks meanwhile is waited for; within the limit of the whole. */
+  readonly connectWaitMs?: number;
   readonly signal: AbortSignal;
 }
 
@@ -25,6 +27,7 @@ export async function runCanary({
   changes,
   clock,
   machine,
+  connectWaitMs = 0,
   signal,
 }: CanaryOptions): Promise<{ ms: number; warnings: readonly string[] }> {
   const began = clock.monotonic();
@@ -63,7 +66,7 @@ export async function runCanary({
     });
     // Not awaited by itself: a machine that takes a request and answers nothing must not hold this up.
     execs
-      .start(machine, spec.exec_id, new RequestBody(once(body)), 0, gone.signal)
+      .start(machine, spec.exec_id, new RequestBody(once(body)), connectWaitMs, gone.signal)
       .then(({ view }) => look(view.state))
       .catch(over.reject);
     const state = await over.promise;

@@ -19,7 +19,7 @@ import {
 import type { ConnectionKind, MachineRecord, PlacedInstallation } from '../registry/registry.ts';
 import type { Ask, HostTransport } from '../ssh/index.ts';
 import { bundleFiles } from './bundle.ts';
-import { runCanary } from './canary.ts';
+import { canaryMs, runCanary } from './canary.ts';
 import { hostKeyNotes } from './host-key-notes.ts';
 import { localAgentBase, type MachineWorld } from './machines.ts';
 import { environmentOf, memoryOf, sshTarget } from './ssh-access.ts';
@@ -83,7 +83,16 @@ export class MachineBringUp {
       registerKey: (installed) => this.#register(installed),
       openTunnel: (installed, fresh) => this.#openTunnel(installed, fresh),
       awaitDialIn: () => this.#awaitDialIn(),
-      canary: () => runCanary({ execs, changes, clock, machine: machine.name, signal: this.#signal }),
+      // An agent that has several ways may leave the first for a better one just now.
+      canary: () =>
+        runCanary({
+          execs,
+          changes,
+          clock,
+          machine: machine.name,
+          connectWaitMs: canaryMs,
+          signal: this.#signal,
+        }),
       onStage: this.#onStage,
       ...(agentHome === undefined ? {} : { agentHome }),
       ...(this.#request.boot === undefined ? {} : { boot: this.#request.boot }),
