@@ -25,10 +25,7 @@ export async function wholeCommands(): Promise<unknown> {
 /** A user whose machine `box` dials the controller's port: its tunnel is gone, and it keeps the way on which it came. */
 async function reachedDirectly(lab: SshLab): Promise<Cli> {
   const proxy = await TcpProxy.open(lab.server.port);
-  const line = lab.hostLine(lab.server);
-  await lab.writeKnownHosts([line, line.replaceAll(`:${lab.server.port} `, `:${proxy.port} `)]);
-  const block = lab.hostBlock('box').replace(`Port ${lab.server.port}`, `Port ${proxy.port}`);
-  const cli = await Cli.open({ CODEX_REMOTE_SSH_CONFIG: await lab.writeConfig(block) });
+  const cli = await Cli.open({ CODEX_REMOTE_SSH_CONFIG: await lab.configThrough(proxy) });
   const listen = `127.0.0.1:${await freePort()}`;
   await cli.json(['controller', 'start', '--listen', listen, '--public-url', `https://${listen}`]);
   await cli.json(['machine', 'up', 'box']);

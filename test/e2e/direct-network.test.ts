@@ -15,9 +15,7 @@ describe("the network between an agent and the controller's port breaks", () => 
     const ssh = await TcpProxy.open(lab.server.port);
     const port = await freePort();
     proxy = await TcpProxy.open(port);
-    await lab.writeKnownHosts([lab.hostLine(lab.server).replaceAll(`:${lab.server.port} `, `:${ssh.port} `)]);
-    const block = lab.hostBlock('box').replace(`Port ${lab.server.port}`, `Port ${ssh.port}`);
-    cli = await Cli.open({ CODEX_REMOTE_SSH_CONFIG: await lab.writeConfig(block) });
+    cli = await Cli.open({ CODEX_REMOTE_SSH_CONFIG: await lab.configThrough(ssh) });
     const url = `https://127.0.0.1:${proxy.port}`;
     await cli.json(['controller', 'start', '--listen', `127.0.0.1:${port}`, '--public-url', url]);
     await cli.json(['machine', 'up', 'box']);

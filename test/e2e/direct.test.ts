@@ -23,11 +23,7 @@ describe('a machine with a direct connection', () => {
     lab = await SshLab.open();
     proxy = await TcpProxy.open(lab.server.port);
     proxyPort = proxy.port;
-    await lab.writeKnownHosts([
-      lab.hostLine(lab.server).replaceAll(`:${lab.server.port} `, `:${proxy.port} `),
-    ]);
-    const block = lab.hostBlock('box').replace(`Port ${lab.server.port}`, `Port ${proxy.port}`);
-    cli = await Cli.open({ CODEX_REMOTE_SSH_CONFIG: await lab.writeConfig(block) });
+    cli = await Cli.open({ CODEX_REMOTE_SSH_CONFIG: await lab.configThrough(proxy) });
     await cli.json(['machine', 'up', 'box']);
     port = await freePort();
     const url = `https://127.0.0.1:${port}`;
@@ -206,11 +202,7 @@ describe('a machine with a direct connection that is let go', () => {
   beforeAll(async () => {
     lab = await SshLab.open();
     proxy = await TcpProxy.open(lab.server.port);
-    await lab.writeKnownHosts([
-      lab.hostLine(lab.server).replaceAll(`:${lab.server.port} `, `:${proxy.port} `),
-    ]);
-    const block = lab.hostBlock('box').replace(`Port ${lab.server.port}`, `Port ${proxy.port}`);
-    cli = await Cli.open({ CODEX_REMOTE_SSH_CONFIG: await lab.writeConfig(block) });
+    cli = await Cli.open({ CODEX_REMOTE_SSH_CONFIG: await lab.configThrough(proxy) });
     const port = await freePort();
     const url = `https://127.0.0.1:${port}`;
     await cli.json(['controller', 'start', '--listen', `127.0.0.1:${port}`, '--public-url', url]);

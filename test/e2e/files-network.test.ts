@@ -17,11 +17,7 @@ describe('files of a machine behind SSH, over a network that breaks', () => {
   beforeAll(async () => {
     lab = await SshLab.open();
     proxy = await TcpProxy.open(lab.server.port);
-    await lab.writeKnownHosts([
-      lab.hostLine(lab.server).replaceAll(`:${lab.server.port} `, `:${proxy.port} `),
-    ]);
-    const block = lab.hostBlock('box').replace(`Port ${lab.server.port}`, `Port ${proxy.port}`);
-    cli = await Cli.open({ CODEX_REMOTE_SSH_CONFIG: await lab.writeConfig(block) });
+    cli = await Cli.open({ CODEX_REMOTE_SSH_CONFIG: await lab.configThrough(proxy) });
     await cli.json(['machine', 'up', 'box']);
     await writeFile(join(cli.home, 'source'), content);
   });

@@ -15,11 +15,7 @@ describe('the network between SSH client and server breaks', () => {
   beforeAll(async () => {
     lab = await SshLab.open();
     proxy = await TcpProxy.open(lab.server.port);
-    await lab.writeKnownHosts([
-      lab.hostLine(lab.server).replaceAll(`:${lab.server.port} `, `:${proxy.port} `),
-    ]);
-    const block = lab.hostBlock('box').replace(`Port ${lab.server.port}`, `Port ${proxy.port}`);
-    cli = await Cli.open({ CODEX_REMOTE_SSH_CONFIG: await lab.writeConfig(block) });
+    cli = await Cli.open({ CODEX_REMOTE_SSH_CONFIG: await lab.configThrough(proxy) });
     await cli.json(['machine', 'up', 'box']);
   });
   afterAll(async () => {

@@ -12,11 +12,7 @@ describe('exec wait across machines', () => {
   beforeAll(async () => {
     lab = await SshLab.open();
     proxy = await TcpProxy.open(lab.server.port);
-    await lab.writeKnownHosts([
-      lab.hostLine(lab.server).replaceAll(`:${lab.server.port} `, `:${proxy.port} `),
-    ]);
-    const block = lab.hostBlock('box').replace(`Port ${lab.server.port}`, `Port ${proxy.port}`);
-    cli = await Cli.open({ CODEX_REMOTE_SSH_CONFIG: await lab.writeConfig(block) });
+    cli = await Cli.open({ CODEX_REMOTE_SSH_CONFIG: await lab.configThrough(proxy) });
     await Promise.all(['box', 'local'].map((name) => cli.json(['machine', 'up', name])));
   });
   afterAll(async () => {

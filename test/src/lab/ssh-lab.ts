@@ -6,6 +6,7 @@ import { promisify } from 'node:util';
 import { LoginUser, type LoginUserOptions } from './login-user.ts';
 import { KeyAgent, type KeyPair, type KeyType, makeKey } from './ssh-keys.ts';
 import { Sshd, type SshdOptions } from './sshd.ts';
+import type { TcpProxy } from './tcp-proxy.ts';
 
 const run = promisify(execFile);
 
@@ -176,6 +177,13 @@ export class SshLab {
     ];
     await writeFile(path, [...blocks, common.join('\n'), ''].join('\n'), { mode: 0o600 });
     return path;
+  }
+
+  /** The ssh_config of a user for whom the server is host `box` behind the proxy, and whose known_hosts has it there too. */
+  async configThrough(proxy: TcpProxy): Promise<string> {
+    const line = this.hostLine(this.server);
+    await this.writeKnownHosts([line, line.replaceAll(`:${this.server.port} `, `:${proxy.port} `)]);
+    return this.writeConfig(this.hostBlock('box').replace(`Port ${this.server.port}`, `Port ${proxy.port}`));
   }
 
   /** Ends and removes all, newest first, and reports the first failure after having tried everything. */
