@@ -135,7 +135,7 @@ export class Execs {
     const { machine, link, execId } = found;
     while (link.live) {
       try {
-        return this.#viewOf(machine, link, await this.#finder.report(found, tailBytes, signal));
+        return this.#viewNow(found, await this.#finder.report(found, tailBytes, signal));
       } catch (error) {
         // The connection broke while we asked: the next one is asked, or the last known state is the answer.
         if (RemoteError.from(error).code !== 'connection_reset' || signal.aborted) throw error;
@@ -196,7 +196,7 @@ export class Execs {
       },
     );
     const view = relayed.ended
-      ? this.#viewOf(machine, link, { state: relayed.ended })
+      ? this.#viewNow(found, { state: relayed.ended })
       : await this.get(execId, machine.name, 0, signal);
     // It ended after what was read: there may be more by now.
     const endedSince = !relayed.ended && isEnded(view.state);
@@ -301,7 +301,7 @@ export class Execs {
           { signal: abort },
         );
         return {
-          view: this.#viewOf(machine, link, { state: reply.state }),
+          view: this.#viewNow(found, { state: reply.state }),
           already_finished: reply.already_finished,
           leftover_pids: reply.leftover_pids,
         };
@@ -333,6 +333,17 @@ export class Execs {
   #viewOf(machine: MachineRecord, link: MachineLink, report: ExecReport, asOf?: string): ExecView {
     const readable = this.#rights?.logs.has(machine.name) ?? true;
     return viewOf(machine, link, readable ? report : { state: report.state }, asOf);
+  }
+
+  /**
+   * What the machine has just said. Output of an exec that has ended and still has writers grows, and nothing more is reported
+   * of it: history takes it from here, and no later answer from there knows less.
+   */
+  #viewNow({ machine, link }: Found, report: ExecReport): ExecView {
+    const { state } = report;
+    if (isEnded(state) && state.writers_remaining && !state.ephemeral)
+      this.#options.history.record(machine.name, [report]).catch(() => undefined);
+    return this.#viewOf(machine, link, report);
   }
 
   #known({ machine, execId }: Found): ExecReport | undefined {
@@ -408,7 +419,7 @@ export class Execs {
   }
 }
 
-/** The last report of an exec: its end with both tails. */
+/** The last report of an exec: its end with both tails, and nobody who could still write. */
 function isWhole({ state, stdout_tail, stderr_tail }: ExecReport): boolean {
-  return isEnded(state) && stdout_tail !== undefined && stderr_tail !== undefined;
+  return isEnded(state) && !state.writers_remaining && stdout_tail !== undefined && stderr_tail !== undefined;
 }

@@ -44,7 +44,9 @@ export function keptLogs(report: ExecReport, state: ExecEnded, select: LogSelect
         encodeRecord({ kind: 'time', stream, offset: offset + bytes.byteLength, epochMs: endedMs }),
       );
     left -= bytes.byteLength;
-    complete &&= wanted.whole && offset + bytes.byteLength >= tail.from + tail.bytes.byteLength;
+    // What still had writers may have grown since its tail was read.
+    const end = Math.max(size, tail.from + tail.bytes.byteLength);
+    complete &&= wanted.whole && offset + bytes.byteLength >= end;
   }
   return { records: Buffer.concat(records), complete };
 }

@@ -92,7 +92,7 @@ export class SqliteHistory implements History {
       const before = this.#pending.get(key);
       // An end is final: a late report of the exec running does not replace it.
       if (before && isEnded(before.report.state) && !isEnded(report.state)) continue;
-      this.#pending.set(key, { machine, report });
+      this.#pending.set(key, { machine, report: this.#withTails(machine, report) });
     }
     this.#flush ??= this.#flushSoon();
     return this.#flush.done;
@@ -161,6 +161,13 @@ export class SqliteHistory implements History {
     this.#write();
     this.#wal?.close();
     this.#db.close();
+  }
+
+  /** Who has read no tails takes none away from what was kept of an end. */
+  #withTails(machine: string, report: ExecReport): ExecReport {
+    if (!isEnded(report.state) || report.stdout_tail || report.stderr_tail) return report;
+    const kept = this.get(machine, report.state.exec_id)?.report;
+    return kept && isEnded(kept.state) ? { ...kept, state: report.state } : report;
   }
 
   /** A page that is missing can look like rows that were never there. */

@@ -24,8 +24,8 @@ const report = {
   stderr_tail: { from: 0, bytes: Buffer.from('no\n') },
 };
 
-function read(select: Partial<LogSelection>) {
-  const { records, complete } = keptLogs(report, state, { streams: ['stdout'], follow: false, ...select });
+function read(select: Partial<LogSelection>, ended = state) {
+  const { records, complete } = keptLogs(report, ended, { streams: ['stdout'], follow: false, ...select });
   const text: Record<number, string> = { [streamId.stdout]: '', [streamId.stderr]: '' };
   const gaps: [number, number][] = [];
   const times: number[] = [];
@@ -48,6 +48,10 @@ describe('logs of an ended exec whose machine is away', () => {
   test('more lines than are kept are not complete', () => {
     expect(read({ tail_lines: 100 })).toMatchObject({ stdout: 'ne\nbb\nccc\nd\n', complete: false });
     expect(read({ tail_bytes: 50 })).toMatchObject({ complete: false });
+  });
+
+  test('what has grown since its tail was read is not complete', () => {
+    expect(read({ tail_lines: 2 }, { ...state, stdout_bytes: 101 })).toMatchObject({ complete: false });
   });
 
   test('what a read by position wants and nobody has is a gap', () => {

@@ -64,6 +64,15 @@ describe('SqliteHistory', () => {
     expect(history.get('box', 'a')?.report.state).toMatchObject({ status: 'finished', exit_code: 7 });
   });
 
+  test('who has read no tails takes none away', async () => {
+    const end = finished('a', 7);
+    await history.record('box', [end]);
+    await history.record('box', [{ state: { ...end.state, stdout_bytes: 12 } }]);
+    const report = history.get('box', 'a')?.report;
+    expect(report?.state.stdout_bytes).toBe(12);
+    expect(report?.stdout_tail?.from).toBe(7);
+  });
+
   test('an exact id is found though it is a prefix of another; a prefix finds all that begin with it', async () => {
     await history.record('box', [running('abc'), running('abcd'), running('b')]);
     await history.record('other', [running('abce')]);
