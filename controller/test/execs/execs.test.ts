@@ -127,12 +127,14 @@ test('an end with writers remaining is asked for again, and no later answer know
   const world = worldOf('box');
   const ended = (stdout_bytes: number) => ({ ...finished('e'), writers_remaining: true, stdout_bytes });
   const tail = (text: string) => ({ from: 0, bytes: new Uint8Array(Buffer.from(text)) });
-  await world.history.record('box', [{ state: ended(6), stdout_tail: tail('front\n'), stderr_tail: tail('') }]);
+  await world.history.record('box', [
+    { state: ended(6), stdout_tail: tail('front\n'), stderr_tail: tail('') },
+  ]);
   const cut = world.connect('box', () => ({ state: ended(11) }));
   const told = async () => {
     const waited = await world.execs.wait(['e'], undefined, 'all', undefined, never);
     const views = [...waited.execs, await world.execs.getEnded('e', 'box', never)];
-    return [...views, ...world.execs.list({ limit: 1 }).execs].map(({ state }) => state.stdout_bytes);
+    return [...views, ...world.execs.list({ limit: 1, ended_after_ms: 0 }).execs].map(({ state }) => state.stdout_bytes);
   };
   expect(await told()).toEqual([11, 11, 11]);
   cut();
