@@ -134,7 +134,9 @@ test('an end with writers remaining is asked for again, and no later answer know
   const told = async () => {
     const waited = await world.execs.wait(['e'], undefined, 'all', undefined, never);
     const views = [...waited.execs, await world.execs.getEnded('e', 'box', never)];
-    return [...views, ...world.execs.list({ limit: 1, ended_after_ms: 0 }).execs].map(({ state }) => state.stdout_bytes);
+    return [...views, ...world.execs.list({ limit: 1, ended_after_ms: 0 }).execs].map(
+      ({ state }) => state.stdout_bytes,
+    );
   };
   expect(await told()).toEqual([11, 11, 11]);
   cut();
