@@ -25,6 +25,11 @@ export interface Audit {
    * where it cannot be written; nothing of it is kept then.
    */
   write(entry: AuditEntry): { readonly durable: Promise<void> };
+  /**
+   * Tells what became of something whose intent is recorded: written when it returns, on disk with the next sync or soon. Where it
+   * cannot be written it is among those that the log says it lacks.
+   */
+  note(entry: AuditEntry): void;
   /** The newest first. */
   list(filter: AuditFilter): Promise<AuditList>;
   /** Every link recomputed, and the end compared with what is known of it. */
@@ -38,6 +43,8 @@ export interface AuditLogOptions {
   readonly settings?: AuditSettings;
 }
 
+/** How long a note waits for a sync that somebody else asks for. */
+const noteLagMs = 50;
 /** How long the second place may lag behind what is on disk. */
 const headLagMs = 50;
 const own = { principal: 'controller', source: 'process' } as const;
@@ -59,6 +66,7 @@ export class AuditLog implements Audit {
   /** The last line that is on disk for sure. */
   #durable: Head = genesis;
   #saving: Timer | undefined;
+  #noted: Timer | undefined;
 
   /** Repairs what a crash left at the end. Throws `state_unusable`, `disk_low`. */
   constructor(options: AuditLogOptions) {
@@ -75,7 +83,7 @@ export class AuditLog implements Audit {
     this.#sync = new GroupSync(this.#fd);
     this.#bytes = fstatSync(this.#fd).size;
     if (torn)
-      this.#note({
+      this.note({
         ...own,
         verb: 'audit.repair',
         result: 'done',
@@ -83,7 +91,7 @@ export class AuditLog implements Audit {
         facts: { file: torn.file, bytes: torn.bytes, sha256: torn.sha256 },
       });
     if (durable && !reaches(this.#head, durable))
-      this.#note({
+      this.note({
         ...own,
         verb: 'audit.damage',
         result: 'failed',
@@ -111,6 +119,35 @@ export class AuditLog implements Audit {
   }
 
   write(entry: AuditEntry): { readonly durable: Promise<void> } {
+    this.#put(entry);
+    return { durable: this.#synced() };
+  }
+
+  note(entry: AuditEntry): void {
+    try {
+      this.#put(entry);
+    } catch {
+      return;
+    }
+    this.#noted ??= this.#options.clock.setTimer(noteLagMs, () => void this.#synced());
+  }
+
+  /** What is written is synced first. */
+  async close(): Promise<void> {
+    const head = this.#head;
+    await this.#sync.sync().then(
+      () => this.#reached(head),
+      () => undefined,
+    );
+    this.#noted?.cancel();
+    this.#saving?.cancel();
+    this.#save();
+    this.#options.heads.close();
+    await this.#sync.close();
+  }
+
+  /** Throws where it cannot be written; nothing of it is kept then. */
+  #put(entry: AuditEntry): void {
     try {
       this.#rotate();
       if (this.#missed > 0) {
@@ -129,6 +166,12 @@ export class AuditLog implements Audit {
       this.#missed++;
       throw unusable(this.#segment.path, error);
     }
+  }
+
+  /** Of everything that is written by now. Who does not wait for it has its reasons. */
+  #synced(): Promise<void> {
+    this.#noted?.cancel();
+    this.#noted = undefined;
     const head = this.#head;
     const durable = this.#sync.sync().then(
       () => {
@@ -139,27 +182,8 @@ export class AuditLog implements Audit {
         throw unusable(this.#segment.path, error);
       },
     );
-    // Who does not wait for it has its reasons.
     durable.catch(() => undefined);
-    return { durable };
-  }
-
-  /** What is written is synced first. */
-  async close(): Promise<void> {
-    const head = this.#head;
-    await this.#sync.sync().then(
-      () => this.#reached(head),
-      () => undefined,
-    );
-    this.#saving?.cancel();
-    this.#save();
-    this.#options.heads.close();
-    await this.#sync.close();
-  }
-
-  /** One that tells of the log itself: where there is no room for it, it is among those that are missed. */
-  #note(entry: AuditEntry): void {
-    this.record(entry).catch(() => undefined);
+    return durable;
   }
 
   #append(entry: AuditEntry): void {

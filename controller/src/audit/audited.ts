@@ -29,19 +29,14 @@ export async function audited<T>(
   const { argv: _, cwd: __, ...what } = intent;
   try {
     const value = await work();
-    note(audit, { ...what, ...outcome(value) });
+    audit.note({ ...what, ...outcome(value) });
     await durable;
     return value;
   } catch (error) {
-    note(audit, { ...what, result: 'failed', reason: reasonOf(error) });
+    audit.note({ ...what, result: 'failed', reason: reasonOf(error) });
     await durable.catch(() => undefined);
     throw error;
   }
-}
-
-/** Written at once; nobody waits for the disk. Where it cannot be written it is among those that the log says it lacks. */
-export function note(audit: Audit, entry: AuditEntry): void {
-  audit.record(entry).catch(() => undefined);
 }
 
 /** An error in few words; its code is what programs look for. */

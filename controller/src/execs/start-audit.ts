@@ -1,7 +1,7 @@
 import { type ExecSpec, execSpec, type StartReply } from '@codex-remote/protocol/schema';
 import { RemoteError } from '@codex-remote/protocol/wire';
 import type { Audit } from '../audit/audit-log.ts';
-import { note, reasonOf } from '../audit/audited.ts';
+import { reasonOf } from '../audit/audited.ts';
 import { type AuditEntry, type Caller, redacted } from '../audit/entry.ts';
 import type { RequestBody } from './request-body.ts';
 
@@ -41,7 +41,7 @@ export class StartAudit {
   /** Throws where the machine accepted it and the disk here did not keep that it was asked: it may run. */
   async accepted({ view, attached }: StartReply): Promise<void> {
     const { digest } = view.state;
-    note(this.#audit, { ...this.#what, digest, result: attached ? 'attached' : 'accepted' });
+    this.#audit.note({ ...this.#what, digest, result: attached ? 'attached' : 'accepted' });
     await this.#durable?.catch((error: unknown) => {
       const { machine, exec_id } = this.#what;
       throw RemoteError.from(error).with({ machine, exec_id, sent: 'yes' });

@@ -12,6 +12,8 @@ export class AuditLab {
   readonly root = mkdtempSync(join(tmpdir(), 'cr-audit-'));
   readonly dir = join(this.root, 'audit');
   log: AuditLog;
+  /** The second place, as the log of now has it. */
+  heads!: SqliteHeadStore;
   readonly #settings: AuditSettings;
   #open = true;
 
@@ -52,10 +54,11 @@ export class AuditLab {
   }
 
   #make(): AuditLog {
+    this.heads = new SqliteHeadStore(join(this.root, 'history.sqlite'));
     return new AuditLog({
       dir: this.dir,
       clock: systemClock,
-      heads: new SqliteHeadStore(join(this.root, 'history.sqlite')),
+      heads: this.heads,
       settings: this.#settings,
     });
   }

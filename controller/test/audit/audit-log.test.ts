@@ -37,6 +37,19 @@ describe('the audit log', () => {
     expect(statSync(lab.dir).mode & 0o777).toBe(0o700);
   });
 
+  test('puts a note on disk soon, and in its place among the others', async () => {
+    await lab.log.record(started('a'));
+    lab.log.note({ ...started('a'), result: 'accepted' });
+    lab.log.note(started('b'));
+    expect(lines().map(({ seq, result }) => [seq, result])).toEqual([
+      [1, 'requested'],
+      [2, 'accepted'],
+      [3, 'requested'],
+    ]);
+    // The second place follows what is on disk.
+    await expect.poll(() => lab.heads.load()?.seq).toBe(3);
+  });
+
   test('goes on where it ended', async () => {
     await lab.log.record(started('a'));
     await lab.reopen();

@@ -14,6 +14,10 @@ export class NotedAudit implements Audit {
     return { durable: Promise.resolve() };
   }
 
+  note(entry: AuditEntry): void {
+    this.entries.push(entry);
+  }
+
   list(): ReturnType<Audit['list']> {
     return Promise.resolve({ entries: [], more: false });
   }
