@@ -17,6 +17,7 @@ export * from './message.ts';
 export * from './nearest.ts';
 export * from './prescan.ts';
 export * from './record.ts';
+export * from './repository-url.ts';
 export * from './secrets.ts';
 export * from './session.ts';
 export type * from './transport.ts';
