@@ -52,7 +52,7 @@ function verbTable({
   trust,
   clock = systemClock,
 }: ServeOptions): ReadonlyMap<string, Serve> {
-  const table: { [Verb in AgentVerb]: Serve } = {
+  const table: { [Verb in Exclude<AgentVerb, `git.${string}`>]: Serve } = {
     ...fileVerbs({
       home: store.environment.user.home,
       umask: async () => (await store.environment.current()).umask,

@@ -12,6 +12,7 @@ import {
   remotePath,
   writeParams,
 } from './files.ts';
+import { gitVerbs } from './git.ts';
 import { execId, machineName, queueName } from './names.ts';
 import { machinePolicy } from './policy.ts';
 
@@ -167,6 +168,7 @@ export const agentVerbs = {
     params: z.strictObject({ path: remotePath, parents: z.boolean(), mode: fileMode.optional() }),
     reply: folderMade,
   },
+  ...gitVerbs,
   /**
    * Agent: `{reports: ExecReport[]}` first for every running and every not yet acknowledged exec, in pages, then
    * `{snapshot_done: true}`, then each change as it happens. Controller: `{ack: [exec_id]}` once an ended exec is in its history.

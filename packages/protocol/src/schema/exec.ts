@@ -1,5 +1,7 @@
 import { z } from 'zod';
 import { logLimitActions, minLogLimitBytes } from '../wire/log-limit.ts';
+import { artifactGlob, artifactsState, maxArtifactGlobs } from './artifacts.ts';
+import { worktreeSpec, worktreeState } from './git.ts';
 import { execId, queueName } from './names.ts';
 
 /** What runs. Travels whole as the `spec` stream of a start; sizes are bounded by `maxSpecBytes`. */
@@ -22,7 +24,7 @@ const predecessors = z.array(execId).min(1).max(64);
 export const execSpec = z.strictObject({
   exec_id: execId,
   command: execCommand,
-  /** Absolute, or `~/…` of the machine; absent = the home there. */
+  /** Absolute, or `~/…` of the machine; absent = the home there. With `worktree`: also relative to it, absent = it. */
   cwd: z.string().min(1).refine(noNul).optional(),
   env: z.record(envName, z.string().refine(noNul, 'an environment value cannot hold a NUL')),
   /** A `stdin` stream follows; otherwise stdin is empty. */
@@ -48,6 +50,10 @@ export const execSpec = z.strictObject({
   after: predecessors.optional(),
   /** It starts once all of these have ended, however they did. */
   after_any: predecessors.optional(),
+  /** It runs at this commit. The agent must have the capability `git`. */
+  worktree: worktreeSpec.optional(),
+  /** What is kept of its working directory when it ends. The agent must have the capability `artifacts`. */
+  artifacts: z.array(artifactGlob).min(1).max(maxArtifactGlobs).optional(),
 });
 export type ExecSpec = z.infer<typeof execSpec>;
 
@@ -95,6 +101,7 @@ const common = {
   cancelled_by: z.literal('log_limit').optional(),
   ephemeral: z.boolean().optional(),
   queue: queueName.optional(),
+  worktree: worktreeState.optional(),
   /** Something in the background still holds an output pipe; later output is kept. */
   writers_remaining: z.boolean().optional(),
   /** `supervisor_lost`, `log_incomplete`, `log_limit_off`, `log_held`, `state_damaged`, `environment_plain`, `environment_failed` … */
@@ -129,6 +136,7 @@ export const execState = z.discriminatedUnion('status', [
     /** For `failed_to_start`: what could not be done. */
     spawn_error: z.string().optional(),
     leftover_pids: z.array(z.number().int()).optional(),
+    artifacts: artifactsState.optional(),
   }),
   z.object({
     ...common,

@@ -3,10 +3,12 @@
  * here (`import type`) and values from `wire`.
  */
 export * from './agent-api.ts';
+export * from './artifacts.ts';
 export * from './audit.ts';
 export * from './controller-api.ts';
 export * from './exec.ts';
 export * from './files.ts';
+export * from './git.ts';
 export * from './hello.ts';
 export * from './names.ts';
 export * from './policy.ts';

@@ -72,7 +72,16 @@ export type Decision =
   | { readonly allowed: true }
   | {
       readonly allowed: false;
-      readonly rule: 'read-only' | 'files' | 'label' | 'env' | 'cwd' | 'stdin' | 'shell' | 'command';
+      readonly rule:
+        | 'read-only'
+        | 'files'
+        | 'label'
+        | 'env'
+        | 'cwd'
+        | 'stdin'
+        | 'shell'
+        | 'command'
+        | 'project';
       readonly why: string;
     };
 
@@ -92,6 +101,7 @@ export function decide(policy: MachinePolicy, request: PolicyRequest): Decision 
     return refused('env', `--env ${foreign} is not among the variables that may be set`);
   if (request.cwd !== undefined && !policy.cwd?.includes(request.cwd))
     return refused('cwd', `--cwd ${request.cwd} is not among its directories`);
+  if (request.worktree) return refused('project', 'what runs in a worktree is what its files say');
   if (request.stdin) return refused('stdin', '--stdin can be a program to what reads it');
   const { command } = request;
   if (command.kind !== 'argv' && command.shell !== undefined)
@@ -145,6 +155,8 @@ function isCanary(request: PolicyRequest): boolean {
     Object.keys(env).length === 0 &&
     cwd === undefined &&
     !stdin &&
+    request.worktree === undefined &&
+    request.artifacts === undefined &&
     request.queue === undefined &&
     request.after === undefined &&
     request.after_any === undefined
