@@ -72,6 +72,11 @@ describe('a machine with no route but to the controller, a shell, and curl', () 
       next_command: 'codex-remote machine check -m gpu',
     });
     command = String(invited.command);
+    expect(await cli.json(['machine', 'show', 'gpu'])).toMatchObject({ installed: false, invited: true });
+    // No `machine up` leads there.
+    const set = await cli.json(['machine', 'set', 'gpu', '--policy', 'full']);
+    expect(set).toMatchObject({ enforced_by: 'controller', invited: true, next_action: 'fix-config' });
+    expect(set.next_command).toBeUndefined();
     const [, secret = ''] = tokenIn(command).split('.');
     const lists = ProcessLists.watch(secret);
     const pasted = await host.exec(['/bin/sh'], `${command}\n`);

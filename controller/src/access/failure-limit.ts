@@ -19,15 +19,18 @@ interface Failures {
  */
 export class FailureLimit {
   readonly #clock: Clock;
+  readonly #keyOf: (who: string) => string;
   readonly #failed = new Map<string, Failures>();
 
-  constructor(clock: Clock) {
+  /** `keyOf`: what of who failed counts as one. */
+  constructor(clock: Clock, keyOf: (who: string) => string = originOf) {
     this.#clock = clock;
+    this.#keyOf = keyOf;
   }
 
-  /** One more. `last`: from the next one on this address is over the limit. */
-  count(address: string): 'within' | 'last' | 'over' {
-    const key = originOf(address);
+  /** One more. `last`: from the next one on it is over the limit. */
+  count(who: string): 'within' | 'last' | 'over' {
+    const key = this.#keyOf(who);
     const now = this.#clock.monotonic();
     const before = this.#failed.get(key);
     const entry = before && now - before.since < failureWindowMs ? before : { count: 0, since: now };

@@ -3,7 +3,6 @@ import { recordsContentType } from '@codex-remote/protocol/schema';
 import { RemoteError } from '@codex-remote/protocol/wire';
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import { z } from 'zod';
-import { nameOf } from '../access/principal.ts';
 import { execRights } from '../access/scopes.ts';
 import { unauthorized } from '../access/unauthorized.ts';
 import { downloadOf } from '../enrolment/downloads.ts';
@@ -11,6 +10,7 @@ import { authorize } from './authorize.ts';
 import { type Caller, callerOf, closedDoor, type Door, refuseBrowsers } from './callers.ts';
 import type { ApiContext } from './context.ts';
 import { RecordResponse } from './record-response.ts';
+import { RefusedCallers } from './refused-callers.ts';
 import { type RecordsHandler, type Route, routes } from './routes.ts';
 
 /** Largest JSON body of a request; record bodies have no limit here, their parts do. */
@@ -40,6 +40,7 @@ export function createApi(
   });
   app.removeContentTypeParser('text/plain');
   app.addContentTypeParser(recordsContentType, (_request, payload, done) => done(null, payload));
+  const refused = new RefusedCallers(context.audit, context.clock);
   const callers = new WeakMap<FastifyRequest, Caller>();
   app.addHook('onRequest', async (request, reply) => {
     const asked = request.method === 'GET' ? downloadOf(request.url) : undefined;
@@ -74,7 +75,7 @@ export function createApi(
     app.route({
       method: route.method,
       url: route.url,
-      handler: (request, reply) => run(route, context, callers.get(request), request, reply, log),
+      handler: (request, reply) => run(route, context, callers.get(request), request, reply, refused, log),
     });
   return app;
 }
@@ -85,13 +86,14 @@ async function run(
   caller: Caller | undefined,
   request: FastifyRequest,
   reply: FastifyReply,
+  refused: RefusedCallers,
   log: Logger,
 ): Promise<unknown> {
   if (!caller) throw unauthorized();
   try {
     authorize(route, caller.principal, request, () => all.machines.names());
   } catch (error) {
-    await noteRefusal(all, caller, route, asRemoteError(error));
+    await refused.note(caller, route, asRemoteError(error));
     throw error;
   }
   // What the caller may not see is not there for any handler.
@@ -122,23 +124,6 @@ async function run(
   }
   response.end();
   return reply;
-}
-
-/** What a known caller may not do and tries. It is refused whatever becomes of the note. */
-async function noteRefusal(
-  { audit }: ApiContext,
-  { principal, source }: Caller,
-  { method, url }: Route,
-  cause: RemoteError,
-): Promise<void> {
-  const { code, message } = cause;
-  const entry = {
-    principal: nameOf(principal),
-    source,
-    verb: `${method} ${url}`,
-    result: 'refused',
-  } as const;
-  await audit.record({ ...entry, reason: `${code}: ${message}` }).catch(() => undefined);
 }
 
 function recordsHandler(route: Route, request: FastifyRequest): RecordsHandler | undefined {

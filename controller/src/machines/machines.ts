@@ -25,6 +25,7 @@ import type { Execs } from '../execs/execs.ts';
 import type { Gateway } from '../gateway/gateway.ts';
 import type { History } from '../history/history.ts';
 import type { Links } from '../links/links.ts';
+import { comesByItself } from '../registry/joined.ts';
 import { unknownMachine } from '../registry/nearest.ts';
 import { notBroughtUp } from '../registry/not-brought-up.ts';
 import type { MachineRecord, Registry } from '../registry/registry.ts';
@@ -145,7 +146,8 @@ export class Machines {
       const { registry, links } = this.#world;
       const policy = changedPolicy(policyOf(this.#must(name)), change);
       await registry.commit(name, () => ({ policy }));
-      return policyView(policy, await tellAgent(links.of(name), policy, signal));
+      const view = policyView(policy, await tellAgent(links.of(name), policy, signal));
+      return { ...view, ...(comesByItself(this.#must(name)) && { invited: true as const }) };
     });
   }
 
@@ -314,6 +316,7 @@ export class Machines {
       ...(machine.installation?.home === undefined ? {} : { agent_home: machine.installation.home }),
       ...(machine.installation?.service ? { service: machine.installation.service } : {}),
       installed: machine.installation !== undefined,
+      ...(comesByItself(machine) && { invited: true as const }),
       // As last reported: what runs there goes on while the machine is away.
       running: this.#countOf(machine, 'running'),
       queued: this.#countOf(machine, 'queued'),

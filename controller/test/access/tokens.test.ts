@@ -24,6 +24,7 @@ afterEach(() => lab.close());
 
 const file = () => join(lab.dir, 'tokens.json');
 const ask = (token: string | undefined) => lab.ask({ path: '/v1/machines', tls: { token } });
+const audit = (token: string) => lab.ask({ path: '/v1/audit', tls: { token } });
 const codeOf = async (token: string | undefined) =>
   /"code":"([a-z_]+)"/.exec((await ask(token)).bytes.toString())?.[1];
 
@@ -210,6 +211,17 @@ test('whatever is wrong with a token, the caller hears the same, and log and aud
   expect(noted.sort()).toEqual(shown.map(([, reason]) => reason).sort());
   const log = readFileSync(join(lab.dir, 'log'), 'utf8');
   for (const [, reason] of shown) expect(log).toContain(reason);
+});
+
+test('what a token may not do and tries again and again is noted twenty times a minute, and refused each time', async () => {
+  const asking = await lab.token(['machines:read']);
+  const other = await lab.token(['machines:read']);
+  const refusals = (id: string) => lab.audit.entries.filter(({ principal }) => principal === `token:${id}`);
+  for (let tries = 0; tries < 25; tries++) expect((await audit(asking.token)).status).toBe(403);
+  expect((await audit(other.token)).status).toBe(403);
+  expect(refusals(asking.id).filter(({ result }) => result === 'refused')).toHaveLength(20);
+  expect(refusals(asking.id).at(-1)?.facts).toEqual({ silenced: true });
+  expect(refusals(other.id).at(-1)).toMatchObject({ verb: 'GET /v1/audit', result: 'refused' });
 });
 
 describe('the connections of a token', () => {

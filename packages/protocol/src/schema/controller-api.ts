@@ -163,6 +163,8 @@ export const policyView = z.object({
   enforced_by: z.enum(['agent', 'controller']),
   /** Where it is another one: what the agent has. A wider one than that is taken from `machine up` only. */
   agent_policy: machinePolicy.optional(),
+  /** No `machine up` leads to it: a wider one is given to its agent by who is on the machine. */
+  invited: z.literal(true).optional(),
 });
 export type PolicyView = z.infer<typeof policyView>;
 
@@ -180,6 +182,8 @@ export const machineView = z.object({
   /** What keeps the agent running, and what it survives; as of the last `machine up`. */
   service: agentService.optional(),
   installed: z.boolean(),
+  /** It comes, or is to come, by an invitation: no `machine up` leads to it. */
+  invited: z.literal(true).optional(),
   running: z.number().int().optional(),
   queued: z.number().int().optional(),
   /** What may be started there; absent: everything. */

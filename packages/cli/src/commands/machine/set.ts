@@ -71,7 +71,7 @@ function policyAnswer(machine: string, view: PolicyView) {
   return {
     ...view,
     next_action: rest ? 'fix-config' : 'done',
-    ...(rest && { next_command: `codex-remote machine up -m ${machine}` }),
+    ...(rest && !view.invited && { next_command: `codex-remote machine up -m ${machine}` }),
   };
 }
 
@@ -81,14 +81,17 @@ function policyLines(machine: string, view: PolicyView | undefined): string[] {
   return [
     `  policy ${policyText(policy)}`,
     ...(enforced_by === 'controller'
-      ? [
-          `  this controller alone refuses what is not in it; codex-remote machine up -m ${machine} tells its agent`,
-        ]
+      ? [`  this controller alone refuses what is not in it; ${widening(machine, view)} tells its agent`]
       : []),
     ...(enforced_by === 'agent' && agent_policy
-      ? [`  its agent keeps ${policyText(agent_policy)} until codex-remote machine up -m ${machine}`]
+      ? [`  its agent keeps ${policyText(agent_policy)} until ${widening(machine, view)}`]
       : []),
   ];
+}
+
+/** What gives an agent a policy that is wider than the one it has. */
+function widening(machine: string, { invited }: PolicyView): string {
+  return invited ? 'agent policy, on the machine,' : `codex-remote machine up -m ${machine}`;
 }
 
 function queueLines(queues: readonly QueueView[] | undefined): string[] {

@@ -1,9 +1,10 @@
 import type { MachinePolicy, MachineView, QueueView } from '@codex-remote/protocol/schema';
 import { textOf } from '../exec/render.ts';
 
-export function connectionText({ connected, connection, installed }: MachineView): string {
+export function connectionText({ connected, connection, installed, invited }: MachineView): string {
   if (connected) return connection ?? 'connected';
-  return installed ? 'away' : 'not set up';
+  if (installed) return 'away';
+  return invited ? 'invited, has not joined' : 'not set up';
 }
 
 /** `detached; survives logout yes, reboot no, crash yes; a process of its own …` */
