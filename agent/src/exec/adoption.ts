@@ -98,8 +98,9 @@ function adoptUnjudged(folder: ExecFolder, machine: Machine, adopters: Adopters)
   const exitKnownMs = shimAlive ? 0 : Number.POSITIVE_INFINITY;
   const state = judge(found, { bootId, nowMs: machine.clock.wall(), exitKnownMs, ...processes }, hostId);
   if (!state) return;
-  if (!isEnded(state) && found.journal && spec && identity) {
-    adopters.watches.watch(folder, { ...found, journal: { ...found.journal, spec, identity } });
+  if (found.journal && spec && identity) {
+    const started = { ...found, journal: { ...found.journal, spec, identity } };
+    adopters.watches.watch(folder, started, isEnded(state) ? { verdict: state } : {});
     return;
   }
   if (isEnded(state)) folder.note({ end: state });

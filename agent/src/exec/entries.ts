@@ -150,7 +150,7 @@ export function currentState(entry: Entry): ExecState {
     stderr_bytes: folder.bytes('stderr'),
     ...folder.dropped(),
   };
-  if (state.status !== 'running') return { ...state, ...sizes };
+  if (state.status !== 'running' || state.settling) return { ...state, ...sizes };
   const lastOutputMs = folder.lastOutputMs();
   const pid = state.pid ?? folder.record()?.job?.pid;
   return {

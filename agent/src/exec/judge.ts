@@ -120,6 +120,11 @@ export function isDrained(folder: FolderSnapshot): boolean {
   return eof?.has('stdout') === true && (folder.journal?.spec?.merge === true || eof.has('stderr'));
 }
 
+/** Its job is over, its verdict not told: something comes before that. */
+export function settling(folder: FolderSnapshot): ExecState {
+  return { ...common(folder), status: 'running', settling: true };
+}
+
 function running(folder: FolderSnapshot, warnings: string[]): ExecState {
   const pid = folder.record?.job?.pid;
   return {

@@ -128,7 +128,7 @@ export class Launcher {
     failpoint('agent.go.after');
     closeSync(staged.journal);
     supply.refill();
-    return watches.watch(folder, startedExec(folder.id, spec, identity), staged.shim);
+    return watches.watch(folder, startedExec(folder.id, spec, identity), { shim: staged.shim });
   }
 }
 

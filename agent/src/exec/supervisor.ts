@@ -9,8 +9,9 @@ import { shellAtGate } from '../shim/gate-shell.ts';
 import type { GatedShim } from '../shim/spawn.ts';
 import { endProcesses } from './cancel.ts';
 import { Deadline } from './deadline.ts';
-import { isDrained, judge, lingerMs, type Probe } from './judge.ts';
+import { isDrained, judge, lingerMs, type Probe, settling } from './judge.ts';
 import type { Machine } from './machine.ts';
+import type { Settled, Settler, Settling } from './settle.ts';
 
 /** Between TERM and KILL where nobody says otherwise. */
 export const defaultGraceMs = 10_000;
@@ -38,6 +39,8 @@ export interface SupervisorContext extends Machine {
   readonly output: (stream: 'stdout' | 'stderr') => void;
   /** The command has ended, its pumps have not. */
   readonly exited: () => void;
+  /** What is done before a verdict. */
+  readonly settler: Settler;
 }
 
 /** A cancel at work. */
@@ -80,14 +83,22 @@ export class Supervisor {
   #exitSeen: { monotonic: number; wall: number; uptime: number } | undefined;
   /** The exit was there at the agent's start: this is when the record was last written. */
   readonly #exitFoundMs: number | undefined;
+  /** Where its job was found to be over: what is left to do comes before that is told. */
+  readonly #verdictFound: ExecEnded | undefined;
+  /** The job is over, the verdict not told: nothing is looked at any more. */
+  #settling: (Settling & { readonly done: Promise<void> }) | undefined;
   #closed = false;
 
-  /** `found` is the folder as it was read at the agent's start, `shim` the one just started. */
+  /**
+   * `found` is the folder as it was read at the agent's start, `verdict` what it was judged to be then, where it has ended;
+   * `shim` the one just started.
+   */
   constructor(
     folder: ExecFolder,
     found: StartedExec,
     shim: GatedShim | undefined,
     context: SupervisorContext,
+    verdict?: ExecEnded,
   ) {
     const { promise, resolve } = Promise.withResolvers<ExecEnded>();
     this.ended = promise;
@@ -102,11 +113,16 @@ export class Supervisor {
     this.#shim = shim;
     this.#context = context;
     this.#exitFoundMs = found.record?.exitCode === undefined ? undefined : found.recordModifiedMs;
-    this.#state = judge(found, this.#unprobed(), context.hostId) ?? unjudged(found);
+    this.#verdictFound = verdict;
+    this.#state = verdict
+      ? settling(found)
+      : (judge(found, this.#unprobed(), context.hostId) ?? unjudged(found));
   }
 
   /** Begins to watch. Apart from the constructor, because it can report changes at once. */
   start(): void {
+    // Perhaps in another boot: there is nothing to watch, to time out or to cancel.
+    if (this.#verdictFound) return this.#settle(this.#verdictFound);
     this.#watch();
     void this.#shim?.exited.then(() => this.look());
     const { timeout_ms, grace_ms } = this.#spec;
@@ -134,7 +150,7 @@ export class Supervisor {
    * look, nothing has changed: the slow poll of the store looks again.
    */
   look(): void {
-    if (this.#closed || isEnded(this.#state)) return;
+    if (this.#closed || this.#settling || isEnded(this.#state)) return;
     try {
       this.#look();
     } catch (error) {
@@ -159,13 +175,14 @@ export class Supervisor {
 
   /**
    * Ends the job; returns what could not be ended. Again while it is at work: the signal of now, and the shorter grace.
-   * An exec that has ended stays as it is.
+   * Where the job is over, what comes before its verdict is cut short. An exec that has ended stays as it is.
    */
   async cancel(cause: CancelIntent['cause'], signal: SignalName, graceMs: number): Promise<number[]> {
     const { clock, table } = this.#context;
     this.look();
     if (isEnded(this.#state)) return [];
-    if (this.#exitSeen) {
+    if (this.#exitSeen || this.#settling) {
+      if (cause === 'cancel') this.#settling?.cut();
       await this.#verdict();
       return [];
     }
@@ -214,6 +231,7 @@ export class Supervisor {
   /** Stops watching, and what is being ended is left: the intent is on disk, the next agent goes on. Idempotent. */
   close(): void {
     this.#closed = true;
+    this.#settling?.cut();
     this.#unwatch();
   }
 
@@ -312,6 +330,7 @@ export class Supervisor {
     await Promise.race([this.ended, late.promise]);
     timer.cancel();
     this.look();
+    await this.#settling?.done;
   }
 
   #watch(): void {
@@ -332,17 +351,9 @@ export class Supervisor {
   }
 
   #enter(state: ExecState): void {
+    if (isEnded(state)) return this.#settle(state);
     const before = this.#state;
     this.#state = state;
-    if (isEnded(state)) {
-      this.#unwatch();
-      failpoint('agent.end.before');
-      this.#folder.note({ end: state });
-      failpoint('agent.end.after');
-      this.#context.changed(state);
-      this.#resolveEnded(state);
-      return;
-    }
     if (!this.#orphaned && state.warnings?.includes('supervisor_lost')) {
       this.#orphaned = true;
       failpoint('agent.orphaned.before');
@@ -350,6 +361,37 @@ export class Supervisor {
       failpoint('agent.orphaned.after');
     }
     if (essence(before) !== essence(state)) this.#context.changed(state);
+  }
+
+  #settle(state: ExecEnded): void {
+    const job = { folder: this.#folder, spec: this.#spec, identity: this.#identity };
+    const begun = this.#context.settler.begin(job, () => this.#settles());
+    if (!begun) return this.#conclude(state, {});
+    this.#unwatch();
+    const done = begun.settled.then((settled) => {
+      if (!this.#closed) this.#conclude(state, settled);
+    });
+    this.#settling = { ...begun, done };
+  }
+
+  #settles(): void {
+    if (this.#closed || this.#state.status !== 'running') return;
+    const { pid: _gone, ...state } = this.#state;
+    this.#state = { ...state, settling: true };
+    this.#context.changed(this.#state);
+  }
+
+  /** The verdict, with what was found before it. */
+  #conclude(state: ExecEnded, { warnings: found = [], ...settled }: Settled): void {
+    const warnings = new Set([...(state.warnings ?? []), ...this.#warnings, ...found]);
+    const end: ExecEnded = { ...state, ...settled, ...(warnings.size > 0 && { warnings: [...warnings] }) };
+    this.#state = end;
+    this.#unwatch();
+    failpoint('agent.end.before');
+    this.#folder.note({ end });
+    failpoint('agent.end.after');
+    this.#context.changed(end);
+    this.#resolveEnded(end);
   }
 
   #snapshot(): FolderSnapshot {

@@ -1,4 +1,4 @@
-import type { ExecState } from '@codex-remote/protocol/schema';
+import type { ExecEnded, ExecState } from '@codex-remote/protocol/schema';
 import type { Timer } from '@codex-remote/protocol/wire';
 import { defaultLogLimitBytes } from '@codex-remote/protocol/wire';
 import type { ExecFolder } from '../folder/folder.ts';
@@ -10,40 +10,54 @@ import type { GatedShim } from '../shim/spawn.ts';
 import type { Entries } from './entries.ts';
 import type { LogLimits, LogLimitWatch } from './log-limits.ts';
 import type { Machine } from './machine.ts';
+import type { Settler } from './settle.ts';
 import { type StartedExec, Supervisor } from './supervisor.ts';
 
 /** Behind the folders' watches: finds what no event told, such as a shim that died with its waiter. */
 const pollMs = 2_000;
+
+/** How an exec comes to be watched. */
+export interface Watched {
+  readonly shim?: GatedShim;
+  readonly verdict?: ExecEnded;
+}
 
 /** The supervisors of running execs, and of ended ones whose last processes are being ended. */
 export class Watches {
   readonly #machine: Machine;
   readonly #entries: Entries;
   readonly #logLimits: LogLimits;
+  readonly #settler: Settler;
   readonly #supervisors = new Set<Supervisor>();
   #timer: Timer | undefined;
   #closed = false;
 
   /** What is watched becomes one of `entries`, and they hear of its changes. */
-  constructor(machine: Machine, entries: Entries, logLimits: LogLimits) {
+  constructor(machine: Machine, entries: Entries, logLimits: LogLimits, settler: Settler) {
     this.#machine = machine;
     this.#entries = entries;
     this.#logLimits = logLimits;
+    this.#settler = settler;
   }
 
-  /** Makes the entry of an exec whose gate has opened and watches it. `shim`: where this agent started it. */
-  watch(folder: ExecFolder, found: StartedExec, shim?: GatedShim): ExecState {
+  /**
+   * Makes the entry of an exec whose gate has opened and watches it, to its end and what comes before its verdict. `shim`:
+   * where this agent started it; `verdict`: of one that was found to have ended.
+   */
+  watch(folder: ExecFolder, found: StartedExec, { shim, verdict }: Watched = {}): ExecState {
     const sampler = new TimeSampler(folder.path, this.#machine.clock);
     let limit: LogLimitWatch | undefined;
-    const supervisor = new Supervisor(folder, found, shim, {
+    const context = {
       ...this.#machine,
-      changed: (state) => this.#entries.changed(state),
-      output: (stream) => {
+      changed: (state: ExecState) => this.#entries.changed(state),
+      output: (stream: 'stdout' | 'stderr') => {
         sampler.touch(stream);
         limit?.touch();
       },
       exited: () => limit?.exited(),
-    });
+      settler: this.#settler,
+    };
+    const supervisor = new Supervisor(folder, found, shim, context, verdict);
     this.#entries.add({ folder, state: supervisor.state, supervisor, acknowledged: false });
     this.#entries.changed(supervisor.state);
     // The agent is on its way out: the next one watches.

@@ -30,6 +30,7 @@ import type { Machine } from '../exec/machine.ts';
 import { endRemains } from '../exec/remains.ts';
 import { Retainer } from '../exec/retainer.ts';
 import { defaultRetention, type RetentionLimits } from '../exec/retention.ts';
+import { Settler, type SettlerOptions } from '../exec/settle.ts';
 import { Tombstones } from '../exec/tombstones.ts';
 import { Watches } from '../exec/watches.ts';
 import { HolePuncher } from '../logs/hole-puncher.ts';
@@ -61,6 +62,8 @@ export interface ExecStoreOptions {
   /** What does the work of `fallocate`. */
   readonly puncher?: string;
   readonly retention?: RetentionLimits;
+  /** What is done between the end of a job and its verdict, in this order. */
+  readonly settle?: Partial<Pick<SettlerOptions, 'steps' | 'limits'>>;
   /** Starts are refused with `disk_low` when less is free. */
   readonly diskReserveBytes?: number;
   /** Logs whose limit cannot be kept wait when less is free. */
@@ -144,7 +147,8 @@ export class ExecStore {
     const puncher = new HolePuncher(options.puncher ?? findTool('fallocate'), this.#staging);
     const logReserve = options.logReserve ?? new DiskReserve(home, defaultLogReserveBytes);
     this.#logLimits = new LogLimits(clock, puncher, logReserve);
-    this.#watches = new Watches(machine, this.#entries, this.#logLimits);
+    const settler = new Settler({ steps: [], ...options.settle, clock, log: options.log });
+    this.#watches = new Watches(machine, this.#entries, this.#logLimits, settler);
     this.#retainer = new Retainer(
       this.#entries,
       this.#tombstones,

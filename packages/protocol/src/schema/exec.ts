@@ -123,6 +123,8 @@ export const execState = z.discriminatedUnion('status', [
     ...common,
     status: z.literal('running'),
     pid: z.number().int().positive().optional(),
+    /** Its job is over; what is kept of it, such as artifacts, is being put together. The verdict comes with that. */
+    settling: z.literal(true).optional(),
     last_output_at: instant.optional(),
   }),
   z.object({
