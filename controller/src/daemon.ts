@@ -42,6 +42,8 @@ import { Links } from './links/links.ts';
 import { bundleFiles } from './machines/bundle.ts';
 import { Machines } from './machines/machines.ts';
 import { Prompts } from './machines/prompts.ts';
+import { Git } from './projects/git.ts';
+import { Projects } from './projects/projects.ts';
 import { comesByItself } from './registry/joined.ts';
 import { LowdbRegistry } from './registry/lowdb-registry.ts';
 import { listenPrivately } from './sockets.ts';
@@ -84,6 +86,7 @@ export async function runController(
   const identity = loadOrCreateIdentity(join(paths.config, 'controller.pem'));
   const controllerId = createHash('sha256').update(identity.publicKey).digest('hex').slice(0, 16);
   const registry = await LowdbRegistry.open(join(paths.config, 'registry.json'));
+  const projects = await Projects.open(join(paths.config, 'projects.json'), clock);
   const history = new SqliteHistory(join(paths.state, 'history.sqlite'), clock);
   const audit = new AuditLog({
     dir: join(paths.state, 'audit'),
@@ -230,6 +233,8 @@ export async function runController(
     {
       execs,
       files: new Files({ registry, links }),
+      projects,
+      git: new Git({ registry, links }),
       starts: new Starts(execs, audit),
       machines,
       prompts: new Prompts(clock),

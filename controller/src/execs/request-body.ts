@@ -82,6 +82,12 @@ export class RequestBody {
     }
   }
 
+  /** As `read`; `whole` is called once the last piece was taken. */
+  async *readThen(whole: () => void): AsyncGenerator<Uint8Array, void, void> {
+    yield* this.read();
+    whole();
+  }
+
   #pull(): Promise<Uint8Array | undefined> {
     this.#next ??= this.#take();
     return this.#next;

@@ -1,5 +1,5 @@
 import { RemoteError } from '@codex-remote/protocol/wire';
-import type { Principal } from '../access/principal.ts';
+import type { Principal, TokenPrincipal } from '../access/principal.ts';
 import { forbidden, reachOf, seenBy } from '../access/scopes.ts';
 import { unknownMachine } from '../registry/nearest.ts';
 import type { Route } from './routes.ts';
@@ -10,7 +10,7 @@ import type { Route } from './routes.ts';
  * `machines`: every machine that there is.
  */
 export function authorize(
-  route: Pick<Route, 'scope' | 'url'>,
+  route: Pick<Route, 'scope' | 'url' | 'orOfProject'>,
   principal: Principal,
   request: { params: unknown; query: unknown },
   machines: () => readonly string[],
@@ -21,6 +21,13 @@ export function authorize(
       sent: 'no',
       hint: 'run it there, as the user of the controller',
     });
+  if (route.orOfProject && isForProject(route.orOfProject, principal, request)) {
+    const machine = machineOf(route.url, request);
+    // Its holder may know of no machine.
+    if (machine === undefined || !machines().includes(machine) || !isLetTo(principal, machine))
+      throw unknownMachine(machine ?? '', []);
+    return;
+  }
   const reach = reachOf(principal, route.scope);
   if (reach.isNothing) throw forbidden(principal, route.scope);
   const machine = machineOf(route.url, request);
@@ -29,6 +36,19 @@ export function authorize(
   const known = machines().filter((name) => seen.has(name));
   if (!known.includes(machine)) throw unknownMachine(machine, known);
   if (!reach.has(machine)) throw forbidden(principal, route.scope, machine);
+}
+
+function isForProject(
+  scope: 'sync:write',
+  principal: TokenPrincipal,
+  { query }: { query: unknown },
+): boolean {
+  const project = field(query, 'project');
+  return typeof project === 'string' && reachOf(principal, scope).has(project);
+}
+
+function isLetTo({ machines }: TokenPrincipal, machine: string): boolean {
+  return machines?.includes(machine) ?? true;
 }
 
 /** The machine that a request names in its path or query. */

@@ -12,11 +12,15 @@ import type { Starts } from '../execs/starts.ts';
 import type { Files } from '../files/files.ts';
 import type { Machines } from '../machines/machines.ts';
 import type { Prompts } from '../machines/prompts.ts';
+import type { Git } from '../projects/git.ts';
+import type { Projects } from '../projects/projects.ts';
 
 /** What the routes call. */
 export interface ApiContext {
   readonly execs: Execs;
   readonly files: Files;
+  readonly projects: Projects;
+  readonly git: Git;
   readonly starts: Starts;
   readonly machines: Machines;
   readonly prompts: Prompts;

@@ -16,9 +16,10 @@ import { z } from 'zod';
 import { audited } from '../audit/audited.ts';
 import type { AuditEntry } from '../audit/entry.ts';
 import { RequestBody } from '../execs/request-body.ts';
-import type { FilePlace } from '../files/files.ts';
+import type { MachinePlace } from '../files/machine-requests.ts';
 import { type ApiCall, type ApiContext, auditCaller } from './context.ts';
-import { machineParams, queryCount } from './query.ts';
+import { drained } from './drained.ts';
+import { machineParams, queryCount, queryFlag } from './query.ts';
 import type { RecordResponse } from './record-response.ts';
 
 const defaultListLimit = 1000;
@@ -32,7 +33,7 @@ const pathInQuery = z
 
 const placeQuery = z.object({ path_b64: pathInQuery, connect_wait_ms: queryCount.default(0) });
 
-function placeOf(call: ApiCall): FilePlace & { path: Uint8Array } {
+function placeOf(call: ApiCall): MachinePlace & { path: Uint8Array } {
   const { path_b64, connect_wait_ms } = placeQuery.parse(call.query);
   const machine = machineParams.parse(call.params).name;
   return { machine, connectWaitMs: connect_wait_ms, signal: call.signal, path: path_b64 };
@@ -77,11 +78,6 @@ export async function readFile(
   const end = await files.read(place, order, response);
   await response.event({ end });
 }
-
-const queryFlag = z
-  .enum(['0', '1'])
-  .default('0')
-  .transform((value) => value === '1');
 
 /**
  * The answer is one event. A caller that is told early stops sending by itself: until it has, its connection stays and what it
@@ -165,24 +161,4 @@ function recorded<T>(
     : { path_b64: Buffer.from(path).toString('base64') };
   const intent = { ...auditCaller(call), verb, machine, facts: { ...told, ...asked } };
   return audited(audit, intent, work, (value) => ({ result: 'done', facts: { ...told, ...facts(value) } }));
-}
-
-/** How long a caller has to hear that nothing more of it is wanted. */
-const drainMs = 5_000;
-
-/** Takes what still comes until the caller has gone, or has sent all. */
-async function drained(body: Readable, gone: AbortSignal): Promise<void> {
-  if (body.readableEnded || body.destroyed || gone.aborted) return;
-  await new Promise<void>((resolve) => {
-    const timer = setTimeout(resolve, drainMs);
-    const over = (): void => {
-      clearTimeout(timer);
-      resolve();
-    };
-    body.on('error', over);
-    body.on('close', over);
-    body.on('end', over);
-    gone.addEventListener('abort', over, { once: true });
-    body.resume();
-  });
 }

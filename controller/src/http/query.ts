@@ -6,6 +6,12 @@ export const queryCount = z
   .regex(/^\d{1,15}$/, 'a whole number')
   .transform(Number);
 
+/** `1` or `0`. */
+export const queryFlag = z
+  .enum(['0', '1'])
+  .default('0')
+  .transform((value) => value === '1');
+
 /** One value, or the same key several times. */
 export const queryList = z
   .union([z.string(), z.array(z.string())])

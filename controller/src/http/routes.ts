@@ -13,6 +13,7 @@ import {
   watchExec,
 } from './exec-routes.ts';
 import { listFiles, makeFolder, readFile, removeFile, showFile, writeFile } from './file-routes.ts';
+import { fetchCommits, haveCommits, receiveCommits } from './git-routes.ts';
 import { inviteByBundle, inviteMachine, revokeInvitations } from './invite-routes.ts';
 import {
   addMachine,
@@ -26,6 +27,7 @@ import {
   setMachineQueues,
   showMachine,
 } from './machine-routes.ts';
+import { addProject, listProjects, removeProject, showProject } from './project-routes.ts';
 import type { RecordResponse } from './record-response.ts';
 import { createToken, listTokens, revokeToken } from './token-routes.ts';
 
@@ -38,6 +40,8 @@ interface Place {
    * `local`: only our own user on this host. `any`: whoever is known.
    */
   readonly scope: RouteScope;
+  /** Who holds this for the `project` in the query is let in too, on every machine that the caller is not kept from. */
+  readonly orOfProject?: 'sync:write';
 }
 
 export type RouteScope = Scope | 'local' | 'any';
@@ -76,6 +80,13 @@ export const routes: readonly Route[] = [
   { method: 'POST', url: '/v1/machines/:name/files/write', scope: 'files:write', kind: 'records', handle: writeFile },
   { method: 'POST', url: '/v1/machines/:name/files/remove', scope: 'files:write', kind: 'json', handle: removeFile },
   { method: 'POST', url: '/v1/machines/:name/files/mkdir', scope: 'files:write', kind: 'json', handle: makeFolder },
+  { method: 'GET', url: '/v1/projects', scope: 'machines:read', kind: 'json', handle: listProjects },
+  { method: 'POST', url: '/v1/projects', scope: 'admin', kind: 'json', handle: addProject },
+  { method: 'GET', url: '/v1/projects/:project', scope: 'machines:read', kind: 'json', handle: showProject },
+  { method: 'DELETE', url: '/v1/projects/:project', scope: 'admin', kind: 'json', handle: removeProject },
+  { method: 'POST', url: '/v1/machines/:name/git/have', scope: 'exec:run', orOfProject: 'sync:write', kind: 'json', handle: haveCommits },
+  { method: 'POST', url: '/v1/machines/:name/git/receive', scope: 'exec:run', orOfProject: 'sync:write', kind: 'records', handle: receiveCommits },
+  { method: 'POST', url: '/v1/machines/:name/git/fetch', scope: 'exec:run', orOfProject: 'sync:write', kind: 'json', handle: fetchCommits },
   { method: 'GET', url: '/v1/execs', scope: 'exec:read', kind: 'json', handle: listExecs },
   { method: 'POST', url: '/v1/execs', scope: 'exec:run', kind: 'json', handle: startExec, follow: runExec },
   { method: 'GET', url: '/v1/execs/:id', scope: 'exec:read', kind: 'json', handle: getExec },

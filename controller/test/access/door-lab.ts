@@ -21,6 +21,8 @@ import type { Files } from '../../src/files/files.ts';
 import { createApi } from '../../src/http/server.ts';
 import type { Machines } from '../../src/machines/machines.ts';
 import type { Prompts } from '../../src/machines/prompts.ts';
+import type { Git } from '../../src/projects/git.ts';
+import type { Projects } from '../../src/projects/projects.ts';
 import { NotedAudit } from '../audit/noted-audit.ts';
 import { execsWorld, finished, unknownExec } from '../execs/machine-stand-in.ts';
 
@@ -129,6 +131,8 @@ export class DoorLab {
       {
         execs: world.execs,
         files: filesStandIn(),
+        projects: projectsStandIn(),
+        git: gitStandIn(),
         starts: new Starts(world.execs, audit),
         machines: machinesStandIn(),
         prompts: { answer: () => undefined } as unknown as Prompts,
@@ -190,6 +194,28 @@ function filesStandIn(): Files {
   const answer = (): Promise<object> => Promise.resolve({});
   const all = { stat: answer, list: answer, read: answer, write: answer, remove: answer, mkdir: answer };
   return all as unknown as Files;
+}
+
+/** Has the project `app`, of any machine. */
+function projectsStandIn(): Projects {
+  const app = {
+    name: 'app',
+    repo: { kind: 'url', url: 'https://example.org/app' },
+    added_at: '2026-01-01T00:00:00.000Z',
+  };
+  const known = {
+    list: () => [app],
+    get: () => app,
+    add: () => Promise.resolve(app),
+    remove: () => Promise.resolve(app),
+    checkMachine: () => undefined,
+  };
+  return known as unknown as Projects;
+}
+
+function gitStandIn(): Git {
+  const answer = (): Promise<object> => Promise.resolve({});
+  return { have: answer, receive: answer, fetch: answer, remove: answer } as unknown as Git;
 }
 
 function invitationsStandIn(): Invitations {

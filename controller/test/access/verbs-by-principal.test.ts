@@ -49,6 +49,13 @@ GET /v1/machines/:name/files/read       | + +  F F F F F  + + F F  F F F F F  U 
 POST /v1/machines/:name/files/write     | + +  F F F F F  F + F F  F F F F F  U U U U U
 POST /v1/machines/:name/files/remove    | + +  F F F F F  F + F F  F F F F F  U U U U U
 POST /v1/machines/:name/files/mkdir     | + +  F F F F F  F + F F  F F F F F  U U U U U
+GET /v1/projects                        | + +  + + + F F  + + F F  + + F F +  U U U U U
+POST /v1/projects                       | + +  F F F F F  F F F F  F F F F F  U U U U U
+GET /v1/projects/:project               | + +  + + + F F  + + F F  + + F F +  U U U U U
+DELETE /v1/projects/:project            | + +  F F F F F  F F F F  F F F F F  U U U U U
+POST /v1/machines/:name/git/have        | + +  F + + F F  F F + +  M M F F F  U U U U U
+POST /v1/machines/:name/git/receive     | + +  F + + F F  F F + +  M M F F F  U U U U U
+POST /v1/machines/:name/git/fetch       | + +  F + + F F  F F + +  M M F F F  U U U U U
 GET /v1/execs                           | + +  F + + + +  F F F F  M M M M F  U U U U U
 POST /v1/execs                          | + +  F + + F F  F F F F  M M F F F  U U U U U
 GET /v1/execs/:id                       | + +  F + + + +  F F F F  N N N N F  U U U U U
@@ -82,6 +89,14 @@ const requests: Readonly<Record<string, { query?: string; body?: unknown }>> = {
   'POST /v1/machines/:name/files/write': { query: 'path_b64=eA&write_id=0123456789abcdef' },
   'POST /v1/machines/:name/files/remove': { query: 'path_b64=eA', body: { recursive: false } },
   'POST /v1/machines/:name/files/mkdir': { query: 'path_b64=eA', body: { parents: false } },
+  'POST /v1/projects': {
+    body: { name: 'new', repo: { kind: 'url', url: 'https://example.org/new' } },
+  },
+  'POST /v1/machines/:name/git/have': { query: 'project=app', body: { want: ['a'.repeat(40)] } },
+  'POST /v1/machines/:name/git/receive': {
+    query: `project=app&commit=${'a'.repeat(40)}&object_format=sha1`,
+  },
+  'POST /v1/machines/:name/git/fetch': { query: 'project=app', body: { ref: 'main' } },
   'POST /v1/prompts/:id': { body: { answer: 'x' } },
   'GET /v1/execs': { query: 'machine=box' },
   'POST /v1/execs': { query: 'machine=box&exec_id=e-box' },
@@ -162,8 +177,8 @@ async function outcome(
   const { query = '', body } = requests[name] ?? {};
   // A token of its own: `admin` would be gone for the others.
   const id = url.startsWith('/v1/tokens') ? (await lab.token(['exec:read'])).id : 'e-box';
-  const path = url.replace(':name', 'box').replace(':id', id);
-  const start = name === 'POST /v1/execs' || name === 'POST /v1/machines/:name/files/write';
+  const path = url.replace(':name', 'box').replace(':id', id).replace(':project', 'app');
+  const start = /^POST \/v1\/(?:execs|machines\/:name\/(?:files\/write|git\/receive))$/.test(name);
   const answer = await lab.ask({
     method,
     path: `${path}?${[query, follow].filter(Boolean).join('&')}`,

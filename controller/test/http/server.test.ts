@@ -14,6 +14,8 @@ import { Files } from '../../src/files/files.ts';
 import { createApi } from '../../src/http/server.ts';
 import type { Machines } from '../../src/machines/machines.ts';
 import { Prompts } from '../../src/machines/prompts.ts';
+import type { Git } from '../../src/projects/git.ts';
+import type { Projects } from '../../src/projects/projects.ts';
 import { NotedAudit } from '../audit/noted-audit.ts';
 import { execsWorld, running } from '../execs/machine-stand-in.ts';
 
@@ -31,6 +33,8 @@ beforeEach(async () => {
   const context = {
     execs: world.execs,
     files: new Files(world),
+    projects: {} as Projects,
+    git: {} as Git,
     machines: {} as Machines,
     prompts: new Prompts(systemClock),
     tokens: {} as Tokens,

@@ -22,6 +22,8 @@ export const failpoints = [
   'controller.registry.after',
   'controller.tokens.before',
   'controller.tokens.after',
+  'controller.projects.before',
+  'controller.projects.after',
   /** A join token is used up, before the agent is told. */
   'controller.join_token.before',
   'controller.join_token.after',

@@ -42,6 +42,13 @@ import { agentService } from './service.ts';
  *   POST   /v1/machines/:name/files/write?path_b64=&write_id=&size=&mode=&expect_sha256=&create_only=0|1&parents=0|1&connect_wait_ms=   records (data of `content`, event {end: {bytes, sha256}}) -> records: one event {written: FileWritten} or {error}
  *   POST   /v1/machines/:name/files/remove?path_b64=&connect_wait_ms=   {recursive} -> FileRemoved
  *   POST   /v1/machines/:name/files/mkdir?path_b64=&connect_wait_ms=   {parents, mode?} -> FolderMade
+ *   GET    /v1/projects                        {projects: ProjectView[]}
+ *   POST   /v1/projects                        ProjectAdd -> ProjectView
+ *   GET    /v1/projects/:project               ProjectView
+ *   DELETE /v1/projects/:project?purge=0|1     -> ProjectRemoved
+ *   POST   /v1/machines/:name/git/have?project=&connect_wait_ms=   {want} -> the reply of `git.have`
+ *   POST   /v1/machines/:name/git/receive?project=&commit=&object_format=&shallow=&connect_wait_ms=   records (data of `content`, event {end: {bytes, sha256}}) -> records: one event {received: {commit, tree}} or {error}
+ *   POST   /v1/machines/:name/git/fetch?project=&connect_wait_ms=   {ref} -> {commit, tree}; from the URL of the project
  *   GET    /v1/tokens                          {tokens: TokenView[]}
  *   POST   /v1/tokens                          TokenCreate -> IssuedToken
  *   DELETE /v1/tokens/:id                      -> TokenView, revoked

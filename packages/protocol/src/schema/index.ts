@@ -13,4 +13,5 @@ export * from './hello.ts';
 export * from './names.ts';
 export * from './policy.ts';
 export * from './policy-pattern.ts';
+export * from './projects.ts';
 export * from './service.ts';

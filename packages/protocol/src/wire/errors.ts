@@ -70,6 +70,7 @@ const registry = {
   file_type: { http: 409, retryable: false, when: 'only regular files have a content that can be had: this is a device, FIFO, socket, or a symbolic link that leads nowhere' },
   file_changed: { http: 409, retryable: true, when: 'the file was changed or replaced while it was read' },
   file_failed: { http: 502, retryable: false, when: "the machine's system failed the file operation; `errno` says how" },
+  project_exists: { http: 409, retryable: false, when: '`project add` met a name that is taken' },
   unknown_project: { http: 404, retryable: false, when: 'no project of that name is registered' },
   unknown_ref: { http: 404, retryable: false, when: 'the repository has no branch, tag or commit of that name' },
   not_repository: { http: 409, retryable: false, when: 'what was given for a repository is none, or is in none' },
