@@ -79,6 +79,8 @@ const registry = {
   fetch_failed: { http: 502, retryable: true, when: "the machine could not fetch from the project's URL: no network there, no such repository, or a credential that it does not have" },
   commit_missing: { http: 409, retryable: true, when: 'the machine does not have the commit that an exec is to run at: it is sent, or fetched, first' },
   workspace_busy: { http: 409, retryable: true, when: 'another exec has the workspace, or runs in a worktree of the project' },
+  sync_path: { http: 409, retryable: false, when: 'a tree that is sent has a name or a link that no tree of ours has: one that leaves it, comes twice or is kept for git' },
+  sync_limit: { http: 413, retryable: false, when: 'a tree has more names, or more folders in folders, than are taken' },
   cancel_denied: { http: 403, retryable: false, when: 'the system refused the signal' },
   too_many_channels: { http: 503, close: 4429, retryable: true, when: 'the session has as many open channels as it may' },
   unknown_verb: { http: 404, retryable: false, when: 'the peer does not know the request' },
