@@ -17,6 +17,15 @@ export const failpoints = [
   'key.after',
   'client.controller_spawn.before',
   'client.controller_spawn.after',
+  /**
+   * Of a patch that is applied to a tree here: all is ready, what is replaced has a second name, each step, and each
+   * that is taken back.
+   */
+  'client.apply.before',
+  'client.apply.kept',
+  'client.apply.step',
+  'client.apply.undone',
+  'client.apply.after',
 
   'controller.registry.before',
   'controller.registry.after',

@@ -6,6 +6,7 @@ export * from './agent-api.ts';
 export * from './artifacts.ts';
 export * from './audit.ts';
 export * from './controller-api.ts';
+export * from './diff.ts';
 export * from './exec.ts';
 export * from './files.ts';
 export * from './git.ts';
