@@ -112,8 +112,16 @@ export const hostileRows: readonly Row[] = [
     fault: 'agent sends paths, hosts, newlines or 10 kB as names',
     sees: 'refused, or kept and shown as text; never opened, dialled or run',
   },
-  { row: 88, fault: 'ref or branch that begins with `-`', sees: notYet, argued: notYet },
-  { row: 89, fault: '`ext::`, `file::`, `-oProxyCommand` as a repository', sees: notYet, argued: notYet },
+  {
+    row: 88,
+    fault: 'ref or branch that begins with `-`',
+    sees: '`usage` or `unknown_ref`; git reads it from its stdin or after `--end-of-options`, never as an option',
+  },
+  {
+    row: 89,
+    fault: '`ext::`, `file::`, `-oProxyCommand` as a repository',
+    sees: 'refused with the reason; git has `protocol.allow=never` and the schemes of the call alone',
+  },
   { row: 90, fault: 'hostile repository config on the way back', sees: notYet, argued: notYet },
   {
     row: 91,

@@ -14,23 +14,36 @@ const headers = { 'content-type': 'application/vnd.codex-remote.records' } as co
 /** How often it is sent where the machine breaks off in the middle of it. */
 const maxSends = 5;
 
-/**
- * Sends the content of a file; what it is for is in `path`. Where the connection breaks it is sent from its beginning again,
- * if it can be read again. What fails in the end says in `sent` whether the whole of it may have gone out.
- */
-export async function sendFile(
+/** Sends the content of a file; what it is for is in `path`. As `sendContent`. */
+export function sendFile(
   connection: Connection,
   clock: Clock,
   path: string,
   source: UploadSource,
   options: Options,
 ): Promise<FileWritten> {
+  const read = (value: unknown): FileWritten => readWritten(eventField(value, 'written'));
+  return sendContent(connection, clock, path, source, read, options);
+}
+
+/**
+ * Sends a content and reads the event that answers it. Where the connection breaks it is sent from its beginning again, if it
+ * can be read again. What fails in the end says in `sent` whether the whole of it may have gone out.
+ */
+export async function sendContent<T>(
+  connection: Connection,
+  clock: Clock,
+  path: string,
+  source: UploadSource,
+  read: (event: unknown) => T,
+  options: Options,
+): Promise<T> {
   const resume = new Resume(clock, options.signal);
   let wholeSent = false;
   for (let sends = 1; ; sends++) {
     const content = new Content(source);
     try {
-      return await once(connection, path, content, options);
+      return read(await once(connection, path, content, options));
     } catch (error) {
       const failure = RemoteError.from(error);
       wholeSent ||= content.whole;
@@ -67,16 +80,16 @@ async function once(
   path: string,
   content: Content,
   options: Options,
-): Promise<FileWritten> {
+): Promise<unknown> {
   const body = await content.body();
   const response = await connection.open({ method: 'POST', path, headers, body, ...options });
   for await (const record of readRecords(response.body)) {
     if (record.kind !== 'event') continue;
     const failure = eventField(record.value, 'error');
     if (failure !== undefined) throw RemoteError.fromWire(failure);
-    return readWritten(eventField(record.value, 'written'));
+    return record.value;
   }
-  throw new RemoteError('stream_cut', 'the write ended without its answer', { sent: 'unknown' });
+  throw new RemoteError('stream_cut', 'what was sent has no answer', { sent: 'unknown' });
 }
 
 /** The records of one sending. */

@@ -7,6 +7,7 @@ export * from './clock.ts';
 export * from './descriptors.ts';
 export * from './durable.ts';
 export * from './failpoint.ts';
+export * from './host-id.ts';
 export * from './ids.ts';
 export * from './job-marks.ts';
 export * from './keys.ts';

@@ -1,6 +1,5 @@
-import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
-import { hostname, uptime } from 'node:os';
+import { uptime } from 'node:os';
 import { join } from 'node:path';
 import { RemoteError } from '@codex-remote/protocol/wire';
 
@@ -172,29 +171,4 @@ export function parseStat(line: string): ProcessStat | undefined {
 /** Z: ended, not yet reaped. X: about to vanish. */
 function isDead(stat: ProcessStat): boolean {
   return stat.state === 'Z' || stat.state === 'X';
-}
-
-export interface HostFacts {
-  /** Contents of /etc/machine-id, or empty. */
-  readonly machineId: string;
-  readonly hostname: string;
-}
-
-/**
- * Tells hosts apart that share a home: 16 hex digits of sha256 over /etc/machine-id and the host name (clones often share
- * the first, containers often lack it).
- */
-export function hostId(facts: HostFacts = readHostFacts()): string {
-  const text = `${facts.machineId.trim()}\n${facts.hostname}`;
-  return createHash('sha256').update(text).digest('hex').slice(0, 16);
-}
-
-function readHostFacts(): HostFacts {
-  let machineId = '';
-  try {
-    machineId = readFileSync('/etc/machine-id', 'utf8');
-  } catch {
-    // Some containers and macOS have none: the host name must do.
-  }
-  return { machineId, hostname: hostname() };
 }

@@ -4,7 +4,8 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { hostId, ProcessTable, parseStat } from '../src/process-identity.ts';
+import { hostId } from '../src/host-id.ts';
+import { ProcessTable, parseStat } from '../src/process-identity.ts';
 
 const table = new ProcessTable();
 

@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { Readable, type Writable } from 'node:stream';
 import { RemoteError } from '@codex-remote/protocol/wire';
@@ -30,6 +30,8 @@ export class GitProcess {
   /** `input` is taken at git's pace, and left when git ends before its end; its error ends git and is thrown by `done`. */
   constructor(program: string, call: GitCall, input?: GitInput, signal?: AbortSignal) {
     this.#call = call;
+    // Loaded only here: who bundles this may never run it.
+    const { spawn } = process.getBuiltinModule('node:child_process');
     const child = spawn(program, commandLine(call), {
       cwd: call.cwd ?? '/',
       env: environment(call, process.env),

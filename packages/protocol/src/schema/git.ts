@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { maxShallow } from '../wire/git-limit.ts';
 import { projectName, workspaceName } from './names.ts';
 
 /** Name of an object in a repository with SHA-1, or with SHA-256. */
@@ -59,7 +60,7 @@ export type WorktreeState = z.infer<typeof worktreeState>;
 /** How many commits one `git.have` asks about and answers with; how many ends of a shallow history there may be. */
 export const maxWants = 128;
 export const maxTips = 256;
-export const maxShallow = 200;
+export { maxShallow };
 
 /** Objects of a project on their way to a machine. Shapes are those of `agentVerbs`. */
 export const gitVerbs = {

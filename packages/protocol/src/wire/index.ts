@@ -10,6 +10,7 @@ export * from './decode.ts';
 export * from './encode.ts';
 export * from './errors.ts';
 export * from './frame.ts';
+export * from './git-limit.ts';
 export type { Incoming } from './inbox.ts';
 export * from './limits.ts';
 export * from './log-limit.ts';
