@@ -138,8 +138,16 @@ export const hostileRows: readonly Row[] = [
     fault: 'odd environment names and values, and too much of them',
     sees: 'names are checked (`usage`), values arrive as they are; over the limit of the system `args_too_long`, and nothing was accepted',
   },
-  { row: 94, fault: 'traversal, links, devices, collisions in a sync', sees: notYet, argued: notYet },
-  { row: 95, fault: 'sync bomb', sees: notYet, argued: notYet },
+  {
+    row: 94,
+    fault: 'traversal, links, devices, collisions in a sync',
+    sees: 'a list with such a name is `sync_path` before anything of it is written; a link that leads out, a device, a name that is another one there is refused by name, and the rest goes on; nothing outside of the tree changes, also when folders are swapped for links meanwhile',
+  },
+  {
+    row: 95,
+    fault: 'sync bomb',
+    sees: '`sync_limit` for names and folders without end, in the memory of one name a folder; `disk_low` for content that does not fit',
+  },
   { row: 96, fault: 'pull that brings files which run by themselves', sees: notYet, argued: notYet },
   {
     row: 97,

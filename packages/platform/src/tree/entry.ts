@@ -4,7 +4,15 @@
  */
 export type BytePath = string;
 
-export type EntryType = 'file' | 'directory' | 'symlink' | 'other';
+export type NamedEntryType = 'file' | 'directory' | 'symlink' | 'other';
+export type EntryType = NamedEntryType | 'rules';
+
+/** What a `.gitignore` says. */
+export interface IgnoreText {
+  readonly text: string;
+  /** Where the folder is that it counts for, seen from the one that the file is in: that may be above the tree. */
+  readonly prefix: BytePath;
+}
 
 /**
  * One name of a tree. Trees are told in preorder: a folder before what is in it, and the names of one folder in the order of
@@ -12,7 +20,10 @@ export type EntryType = 'file' | 'directory' | 'symlink' | 'other';
  */
 export interface Entry {
   readonly path: BytePath;
-  /** `other`: it is there and does not travel (a device, what could not be read); what has its name elsewhere is left alone. */
+  /**
+   * `other`: it is there and does not travel (a device, what could not be read); what has its name elsewhere is left alone.
+   * `rules`: no name at all, but what is ignored in the folder `path`; it stands before the names of that.
+   */
   readonly type: EntryType;
   /** The nine permission bits. What runs as its owner or group does not travel. */
   readonly mode: number;
@@ -24,6 +35,8 @@ export interface Entry {
   readonly target?: BytePath;
   /** Of a file whose content is compared. */
   readonly sha256?: Uint8Array;
+  /** Of `rules`. */
+  readonly rules?: IgnoreText;
 }
 
 export const permissionBits = 0o777;

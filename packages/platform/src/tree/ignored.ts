@@ -1,16 +1,10 @@
 import ignore, { type Ignore } from 'ignore';
-import { type BytePath, parentPath, pathText } from './entry.ts';
+import { type BytePath, childPath, type IgnoreText, parentPath, pathText } from './entry.ts';
 
 /** A pattern as in a `.gitignore`, from the root of the tree. Of those that match, the last one counts. */
 export interface FilterRule {
   readonly kind: 'exclude' | 'include';
   readonly pattern: string;
-}
-
-/** The text of a `.gitignore`, and the folder that it is in. */
-export interface IgnoreFile {
-  readonly folder: BytePath;
-  readonly text: string;
 }
 
 const options = { ignorecase: false, allowRelativePaths: true } as const;
@@ -56,14 +50,13 @@ export class Filter {
 
 /** What the `.gitignore` files of a tree leave out, as git reads them: the nearest file that says something counts. */
 export class IgnoreFiles {
-  readonly #files = new Map<BytePath, Ignore>();
+  readonly #files = new Map<BytePath, { readonly prefix: BytePath; readonly says: Ignore }[]>();
 
-  constructor(files: readonly IgnoreFile[] = []) {
-    for (const { folder, text } of files) this.add(folder, text);
-  }
-
-  add(folder: BytePath, text: string): void {
-    this.#files.set(folder, ignore(options).add(text));
+  /** Those of one folder come in the order in which they count. */
+  add(folder: BytePath, { text, prefix }: IgnoreText): void {
+    const files = this.#files.get(folder) ?? [];
+    files.push({ prefix, says: ignore(options).add(text) });
+    this.#files.set(folder, files);
   }
 
   /** For a walk that has left it. */
@@ -71,14 +64,13 @@ export class IgnoreFiles {
     this.#files.delete(folder);
   }
 
-  /** Of a name itself: that a folder above it is left out is for the caller to see. */
+  /** Also what lies in a folder that is left out, as far as the same file says so. */
   ignores(path: BytePath, directory: boolean): boolean {
     if (this.#files.size === 0) return false;
     for (let folder = parentPath(path); ; folder = parentPath(folder)) {
-      const file = this.#files.get(folder);
-      if (file) {
-        const inside = folder === '' ? path : path.slice(folder.length + 1);
-        const { ignored, unignored } = file.test(asTested(inside, directory));
+      const inside = folder === '' ? path : path.slice(folder.length + 1);
+      for (const { prefix, says } of this.#files.get(folder) ?? []) {
+        const { ignored, unignored } = says.test(asTested(childPath(prefix, inside), directory));
         if (ignored) return true;
         if (unignored) return false;
       }

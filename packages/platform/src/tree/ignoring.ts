@@ -1,15 +1,12 @@
-import { closeSync, constants, fstatSync, openSync, readFileSync } from 'node:fs';
-import { absoluteOf, type BytePath, bytePath, systemPath } from './entry.ts';
+import { absoluteOf, type BytePath, bytePath, type IgnoreText, systemPath } from './entry.ts';
 import { below, gitIgnored } from './git-ignored.ts';
-import { Filter, type FilterRule, type IgnoreFile, IgnoreFiles } from './ignored.ts';
-import { treeLimits } from './limits.ts';
+import { readIgnoreFile } from './ignore-texts.ts';
+import { Filter, type FilterRule, IgnoreFiles } from './ignored.ts';
 
 export interface IgnoreOptions {
   /** What `.gitignore` files and git leave out is left out. */
   readonly ignore: boolean;
   readonly rules?: readonly FilterRule[] | undefined;
-  /** `.gitignore` files of the other side that count here as well. */
-  readonly inherited?: readonly IgnoreFile[] | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -34,7 +31,7 @@ export class Ignoring {
   readonly #root: BytePath;
   readonly #options: IgnoreOptions;
   readonly #filter: Filter;
-  readonly #inherited: IgnoreFiles;
+  readonly #inherited = new IgnoreFiles();
   readonly #files = new IgnoreFiles();
   readonly #repositories: Repository[] = [];
 
@@ -43,7 +40,6 @@ export class Ignoring {
     this.#root = root;
     this.#options = options;
     this.#filter = new Filter(options.rules ?? []);
-    this.#inherited = new IgnoreFiles(options.ignore ? options.inherited : []);
   }
 
   /** Before the walk. */
@@ -56,12 +52,21 @@ export class Ignoring {
     if (!this.#options.ignore) return undefined;
     if (folder !== '' && names.includes('.git')) return this.#ask(folder);
     if (this.#repository(folder) === undefined && names.includes('.gitignore'))
-      this.#files.add(folder, readIgnoreFile(absoluteOf(this.#root, folder)) ?? '');
+      this.#files.add(folder, {
+        text: readIgnoreFile(absoluteOf(this.#root, folder)) ?? '',
+        prefix: '',
+      });
     return undefined;
+  }
+
+  /** What is ignored at the other side of a sync counts here as well. */
+  inherit(folder: BytePath, rules: IgnoreText): void {
+    if (this.#options.ignore) this.#inherited.add(folder, rules);
   }
 
   leave(folder: BytePath): void {
     this.#files.forget(folder);
+    this.#inherited.forget(folder);
     if (folder !== '' && this.#repositories.at(-1)?.root === folder) this.#repositories.pop();
   }
 
@@ -98,21 +103,5 @@ export class Ignoring {
     if (!ignored) return;
     const names = folder === '' ? ignored : below(folder, ignored);
     this.#repositories.push({ root: folder, ignored: names });
-  }
-}
-
-/** Undefined: there is none that can be read. A FIFO is not waited for, and a link not followed, as git does not. */
-export function readIgnoreFile(folder: BytePath): string | undefined {
-  const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants;
-  let fd: number | undefined;
-  try {
-    fd = openSync(systemPath(`${folder}/.gitignore`), O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
-    const stat = fstatSync(fd);
-    if (!stat.isFile() || stat.size > treeLimits.maxIgnoreFileBytes) return undefined;
-    return readFileSync(fd, 'utf8');
-  } catch {
-    return undefined;
-  } finally {
-    if (fd !== undefined) closeSync(fd);
   }
 }

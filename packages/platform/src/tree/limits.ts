@@ -14,9 +14,10 @@ export const treeLimits = {
   /** Patterns that a caller gives. */
   maxRules: 1000,
   maxPatternBytes: 4096,
-  /** What is read of one `.gitignore`, and of all of them that go along with an order to delete. */
-  maxIgnoreFileBytes: 256 * 1024,
-  maxInheritedBytes: 1024 * 1024,
+  /** A `.gitignore` that is larger says nothing. */
+  maxIgnoreFileBytes: 64 * 1024,
+  /** Folders whose modes wait for what is written into them. */
+  maxLateModes: 100_000,
   /** What git may list as ignored. */
   maxIgnoredListBytes: 64 * 1024 * 1024,
 };
@@ -26,3 +27,6 @@ export type TreeLimits = Readonly<typeof treeLimits>;
 export const batchEntries = 512;
 /** Longest time that a walk keeps the event loop to itself, as far as the file system lets it. */
 export const sliceMs = 5;
+
+/** Where content is cut into chunks: bytes, all but the last of a file. */
+export const chunkLimits = { minBytes: 16 * 1024, averageBits: 16, maxBytes: 256 * 1024 } as const;

@@ -2,8 +2,8 @@ import { lstatSync, readlinkSync, type Stats } from 'node:fs';
 import {
   type BytePath,
   type Entry,
-  type EntryType,
   maxMtimeUs,
+  type NamedEntryType,
   permissionBits,
   systemPath,
 } from './entry.ts';
@@ -13,7 +13,7 @@ export function lookAt(absolute: BytePath): Stats | undefined {
   return lstatSync(systemPath(absolute), { throwIfNoEntry: false });
 }
 
-export function typeOf(stat: Stats): EntryType {
+export function typeOf(stat: Stats): NamedEntryType {
   if (stat.isFile()) return 'file';
   if (stat.isDirectory()) return 'directory';
   return stat.isSymbolicLink() ? 'symlink' : 'other';
@@ -25,11 +25,13 @@ export function mtimeUsOf({ mtimeMs }: Pick<Stats, 'mtimeMs'>): number {
 }
 
 /**
- * What Node is given to set a time. A fifth of a microsecond more: neither one that rounds it to a fraction of 64 bits nor one
- * that cuts it to whole microseconds makes another of it.
+ * What Node is given to set a time: a fraction of 64 bits, which some versions cut to whole microseconds. Where that would give
+ * the one before, it is a fifth of a microsecond more.
  */
 export function secondsOf(mtimeUs: number): number {
-  return (mtimeUs + 0.2) / 1e6;
+  const seconds = mtimeUs / 1e6;
+  const whole = Math.trunc(seconds);
+  return Math.floor((seconds - whole) * 1e6) < mtimeUs - whole * 1e6 ? seconds + 2e-7 : seconds;
 }
 
 export function entryOf(path: BytePath, stat: Stats, target: BytePath | undefined): Entry {

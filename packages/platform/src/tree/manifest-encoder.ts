@@ -1,4 +1,11 @@
-import { type Entry, type EntryType, lastName } from './entry.ts';
+import {
+  type BytePath,
+  bytePath,
+  type Entry,
+  type IgnoreText,
+  lastName,
+  type NamedEntryType,
+} from './entry.ts';
 import {
   digestBytes,
   digestFollows,
@@ -6,6 +13,7 @@ import {
   manifestVersion,
   maxEntryBytes,
   modeFollows,
+  rulesMark,
   typeCode,
   upFollows,
   upShift,
@@ -22,7 +30,7 @@ export class ManifestEncoder {
   /** Folders that are open; the tree itself is 0. */
   #depth = 0;
   #lastSeconds = 0;
-  readonly #modes: Record<EntryType, number> = { file: -1, directory: -1, symlink: -1, other: -1 };
+  readonly #modes: Record<NamedEntryType, number> = { file: -1, directory: -1, symlink: -1, other: -1 };
 
   encode(entries: readonly Entry[]): Uint8Array {
     this.#begin(entries.length * 64);
@@ -52,20 +60,16 @@ export class ManifestEncoder {
     return taken;
   }
 
-  #entry({ path, type, mode, size, mtimeUs, target = '', sha256 }: Entry): void {
+  #entry({ path, type, mode, size, mtimeUs, target = '', sha256, rules }: Entry): void {
     this.#makeRoom();
-    const depth = depthOf(path);
-    const up = this.#depth - depth;
-    this.#depth = type === 'directory' ? depth + 1 : depth;
     this.#entries += 1;
-
-    const newMode = this.#modes[type] !== mode;
-    this.#buffer[this.#at++] =
-      typeCode[type] |
-      (newMode && type !== 'other' ? modeFollows : 0) |
-      (sha256 && type === 'file' ? digestFollows : 0) |
-      (Math.min(up, upFollows) << upShift);
-    if (up >= upFollows) this.#number(up - upFollows);
+    if (type === 'rules') return this.#rules(path, rules);
+    const newMode = this.#modes[type] !== mode && type !== 'other';
+    const kind =
+      typeCode[type] | (newMode ? modeFollows : 0) | (sha256 && type === 'file' ? digestFollows : 0);
+    const depth = depthOf(path);
+    this.#head(kind, depth);
+    if (type === 'directory') this.#depth = depth + 1;
     this.#text(lastName(path));
     if (type === 'other') return;
     if (newMode) this.#number(mode);
@@ -80,6 +84,19 @@ export class ManifestEncoder {
     if (!sha256) return;
     this.#buffer.set(sha256.subarray(0, digestBytes), this.#at);
     this.#at += digestBytes;
+  }
+
+  #rules(folder: BytePath, { text, prefix }: IgnoreText = { text: '', prefix: '' }): void {
+    this.#head(rulesMark, folder === '' ? 0 : depthOf(folder) + 1);
+    this.#text(prefix);
+    this.#text(bytePath(text));
+  }
+
+  #head(kind: number, depth: number): void {
+    const up = this.#depth - depth;
+    this.#depth = depth;
+    this.#buffer[this.#at++] = kind | (Math.min(up, upFollows) << upShift);
+    if (up >= upFollows) this.#number(up - upFollows);
   }
 
   #makeRoom(): void {

@@ -1,4 +1,4 @@
-import type { EntryType } from './entry.ts';
+import type { NamedEntryType } from './entry.ts';
 import { treeLimits } from './limits.ts';
 
 /**
@@ -13,17 +13,28 @@ import { treeLimits } from './limits.ts';
  *              where bit 3 says so
  *     symlink  bytes of its target, then the target
  *
+ * Type 3 with bit 3 has no name: what is ignored in the folder whose names follow. Bytes of its prefix, then that; bytes of its
+ * text, then that, UTF-8.
+ *
  * A directory is entered when it is told. The end is the byte `endMark` and the number of entries. What cannot be written so
  * cannot be said: no path that climbs, no absolute one, nothing in what is no directory.
  */
 export const manifestVersion = 1;
 export const endMark = 0b0111;
 
-export const typeCode: Readonly<Record<EntryType, number>> = { file: 0, directory: 1, symlink: 2, other: 3 };
-export const entryTypes: readonly EntryType[] = ['file', 'directory', 'symlink', 'other'];
+export const typeCode: Readonly<Record<NamedEntryType, number>> = {
+  file: 0,
+  directory: 1,
+  symlink: 2,
+  other: 3,
+};
+export const namedTypes: readonly NamedEntryType[] = ['file', 'directory', 'symlink', 'other'];
 
 export const modeFollows = 0b0100;
 export const digestFollows = 0b1000;
+/** The low bits of `rules`. */
+export const rulesMark = 0b1011;
+export const kindBits = 0b1111;
 export const upShift = 4;
 export const upFollows = 15;
 export const digestBytes = 32;
@@ -32,9 +43,8 @@ export const usPerSecond = 1_000_000;
 
 /** Longest number: below 2^53. */
 export const maxNumberBytes = 8;
-/** Longest entry. */
-export const maxEntryBytes =
-  1 + 5 * maxNumberBytes + treeLimits.maxNameBytes + treeLimits.maxTargetBytes + digestBytes;
+/** Longest entry: rules, else a link. */
+export const maxEntryBytes = 1 + 5 * maxNumberBytes + treeLimits.maxPathBytes + treeLimits.maxIgnoreFileBytes;
 
 export const zigzag = (value: number): number => (value < 0 ? -2 * value - 1 : 2 * value);
 export const unzigzag = (value: number): number => (value % 2 === 0 ? value / 2 : -(value + 1) / 2);

@@ -1,14 +1,24 @@
-import { type BytePath, childPath, type Entry, type EntryType, maxMtimeUs, permissionBits } from './entry.ts';
+import {
+  type BytePath,
+  childPath,
+  type Entry,
+  maxMtimeUs,
+  type NamedEntryType,
+  pathText,
+  permissionBits,
+} from './entry.ts';
 import { type TreeLimits, treeLimits } from './limits.ts';
 import {
   digestBytes,
   digestFollows,
   endMark,
-  entryTypes,
+  kindBits,
   manifestVersion,
   maxEntryBytes,
   maxNumberBytes,
   modeFollows,
+  namedTypes,
+  rulesMark,
   unzigzag,
   upFollows,
   upShift,
@@ -42,7 +52,7 @@ export class ManifestParser {
   #entries = 0;
   #lastSeconds = 0;
   readonly #folders: Folder[] = [{ path: '', last: '', names: 0 }];
-  readonly #modes: Record<EntryType, number> = { file: -1, directory: -1, symlink: -1, other: 0 };
+  readonly #modes: Record<NamedEntryType, number> = { file: -1, directory: -1, symlink: -1, other: 0 };
 
   constructor(limits: TreeLimits = treeLimits) {
     this.#limits = limits;
@@ -100,12 +110,12 @@ export class ManifestParser {
 
   /** Changes nothing of ours before all of the entry has been read. */
   #entry(head: number): Entry {
-    const type = entryTypes[head & 0b11] ?? 'other';
+    if ((head & kindBits) === rulesMark) return this.#rules(head);
+    const type = namedTypes[head & 0b11] ?? 'other';
     const digested = (head & digestFollows) !== 0;
     const hasMode = (head & modeFollows) !== 0;
     if ((type === 'other' && hasMode) || (type !== 'file' && digested)) throw badManifest('an unknown kind');
-    const few = head >> upShift;
-    const up = few === upFollows ? few + this.#number() : few;
+    const up = this.#up(head);
     const name = this.#text(this.#limits.maxNameBytes, 'a name');
     const mode = hasMode ? this.#number() : this.#modes[type];
     if (mode < 0 || mode > permissionBits) throw badManifest(`a mode of ${mode}`);
@@ -134,12 +144,38 @@ export class ManifestParser {
     };
   }
 
-  /** Leaves `up` folders, and gives the path of `name` in the one that is then the last. */
-  #place(up: number, name: BytePath, type: EntryType): BytePath {
+  #rules(head: number): Entry {
+    const up = this.#up(head);
+    const prefix = this.#text(this.#limits.maxPathBytes, 'a prefix');
+    const text = pathText(this.#text(this.#limits.maxIgnoreFileBytes, 'a list of what is ignored'));
+    const folder = this.#leave(up, '');
+    if (folder.names > 0) throw badManifest('what is ignored in a folder comes behind its names');
+    if (prefix !== '' && !prefix.split('/').every((name) => nameFault(name) === undefined))
+      throw badPath(prefix, 'it leaves the tree');
+    this.#count();
+    return { path: folder.path, type: 'rules', mode: 0, size: 0, mtimeUs: 0, rules: { text, prefix } };
+  }
+
+  #up(head: number): number {
+    const few = head >> upShift;
+    return few === upFollows ? few + this.#number() : few;
+  }
+
+  /** Gives the folder that is then the last. */
+  #leave(up: number, name: BytePath): Folder {
     if (up >= this.#folders.length) throw badPath(name, 'it leaves the tree');
     this.#folders.length -= up;
-    const folder = this.#folders.at(-1);
-    if (!folder) throw badPath(name, 'it leaves the tree');
+    return this.#folders.at(-1) ?? { path: '', last: '', names: 0 };
+  }
+
+  #count(): void {
+    this.#entries += 1;
+    if (this.#entries > this.#limits.maxEntries) throw overLimit('names', this.#limits.maxEntries);
+  }
+
+  /** Leaves `up` folders, and gives the path of `name` in the one that is then the last. */
+  #place(up: number, name: BytePath, type: NamedEntryType): BytePath {
+    const folder = this.#leave(up, name);
     const path = childPath(folder.path, name);
     const fault = nameFault(name);
     if (fault !== undefined) throw badPath(path, fault);
@@ -148,10 +184,9 @@ export class ManifestParser {
       throw overLimit('bytes in a path', this.#limits.maxPathBytes);
     folder.last = name;
     folder.names += 1;
-    this.#entries += 1;
+    this.#count();
     if (folder.names > this.#limits.maxSiblings)
       throw overLimit('names in a folder', this.#limits.maxSiblings);
-    if (this.#entries > this.#limits.maxEntries) throw overLimit('names', this.#limits.maxEntries);
     if (type !== 'directory') return path;
     if (this.#folders.length > this.#limits.maxDepth)
       throw overLimit('folders in folders', this.#limits.maxDepth);

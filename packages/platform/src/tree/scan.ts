@@ -1,6 +1,7 @@
 import { readdirSync, type Stats } from 'node:fs';
 import { digestOf } from './content.ts';
-import { absoluteOf, type BytePath, childPath, type Entry, systemPath } from './entry.ts';
+import { absoluteOf, type BytePath, childPath, type Entry, type IgnoreText, systemPath } from './entry.ts';
+import { readIgnoreFile, textsAbove } from './ignore-texts.ts';
 import { type IgnoreOptions, Ignoring, type Taken } from './ignoring.ts';
 import { batchEntries, treeLimits } from './limits.ts';
 import { entryOf, lookAt, targetOf, typeOf } from './look.ts';
@@ -11,6 +12,8 @@ import { errnoOf, overLimit } from './tree-error.ts';
 export interface ScanOptions extends IgnoreOptions {
   /** The SHA-256 of each file is told. */
   readonly checksum?: boolean | undefined;
+  /** What is ignored is told with the tree: for whoever is to remove there what is not in it. */
+  readonly ignoreTexts?: boolean | undefined;
   /** What does not travel although nobody said so: a device, a link that leads out, what cannot be read. */
   readonly skipped?: (path: BytePath, why: string) => void;
 }
@@ -62,10 +65,13 @@ class Scan {
     const names = namesOf(this.#root);
     await this.#ignoring.enter('', names);
     this.#open.push({ path: '', names, at: 0, taken: 'in', untold: undefined });
+    this.#tellRules('', names);
+    if (!this.#options.ignoreTexts) return;
+    for (const rules of await textsAbove(this.#root, this.#options.signal))
+      this.#entries.push(rulesEntry('', rules));
   }
 
   async batch(): Promise<readonly Entry[]> {
-    this.#entries = [];
     for (let steps = 1; this.#entries.length < batchEntries && !this.over; steps++) {
       if (steps % 16 === 0 && this.#slice.over) await this.#slice.rest(this.#options.signal);
       const folder = this.#open[this.#open.length - 1];
@@ -79,7 +85,9 @@ class Scan {
       const waits = this.#name(folder, name);
       if (waits) await waits;
     }
-    return this.#entries;
+    const entries = this.#entries;
+    this.#entries = [];
+    return entries;
   }
 
   #leave(): void {
@@ -115,7 +123,14 @@ class Scan {
     const untold = taken === 'pass' ? entry : undefined;
     if (!untold) this.#tell(folder, entry);
     this.#open.push({ path, names, at: 0, taken, untold });
+    if (!untold) this.#tellRules(path, names);
     await this.#ignoring.enter(path, names);
+  }
+
+  #tellRules(folder: BytePath, names: readonly BytePath[]): void {
+    if (!this.#options.ignoreTexts || !names.includes('.gitignore')) return;
+    const text = readIgnoreFile(absoluteOf(this.#root, folder));
+    if (text !== undefined && text !== '') this.#entries.push(rulesEntry(folder, { text, prefix: '' }));
   }
 
   #link(folder: Folder, path: BytePath, stat: Stats): undefined {
@@ -176,8 +191,12 @@ class Scan {
   }
 }
 
+function rulesEntry(folder: BytePath, rules: IgnoreText): Entry {
+  return { path: folder, type: 'rules', mode: 0, size: 0, mtimeUs: 0, rules };
+}
+
 /** In the order of their bytes. */
-function namesOf(absolute: BytePath): BytePath[] {
+export function namesOf(absolute: BytePath): BytePath[] {
   const names = readdirSync(systemPath(absolute), { encoding: 'latin1' as BufferEncoding });
   if (names.length > treeLimits.maxSiblings) throw overLimit('names in a folder', treeLimits.maxSiblings);
   return names.sort();
