@@ -8,6 +8,8 @@ export interface CommandContext {
   /** The job's environment. */
   readonly env: Readonly<Record<string, string>>;
   readonly home: string;
+  /** The directory that relative ones are in, where it is not the home. */
+  readonly base?: string | undefined;
   /** The user's own shell. */
   readonly shell: string;
   /** Where the script will lie when the job runs, and its first bytes. */
@@ -21,7 +23,7 @@ export type Resolved =
 
 /** Turns a request into an argument vector and a directory, or says why nothing can run. Looks at the file system. */
 export function resolveCommand(spec: ExecSpec, context: CommandContext): Resolved {
-  const cwd = directory(spec.cwd, context.home);
+  const cwd = directoryOf(spec.cwd, context.home, context.base);
   const broken = directoryProblem(cwd);
   if (broken) return { kind: 'failed', exitCode: 126, why: broken, cwd };
   const argv = commandArgv(spec.command, cwd, context);
@@ -34,10 +36,12 @@ interface Failure {
   readonly why: string;
 }
 
-function directory(wanted: string | undefined, home: string): string {
-  if (wanted === undefined || wanted === '~') return home;
+/** Absolute. `base`: what it is in where it is relative, or absent. */
+export function directoryOf(wanted: string | undefined, home: string, base = home): string {
+  if (wanted === undefined) return base;
+  if (wanted === '~') return home;
   if (wanted.startsWith('~/')) return join(home, wanted.slice(2));
-  return resolve(home, wanted);
+  return resolve(base, wanted);
 }
 
 function directoryProblem(path: string): string | undefined {

@@ -23,13 +23,13 @@ export class DiskReserve {
     return this.#bytes - stat.bavail * stat.bsize;
   }
 
-  /** Throws `disk_low`. */
-  check(): void {
+  /** `more`: bytes that are about to be written. Throws `disk_low`. */
+  check(more = 0): void {
     const missing = this.missing();
-    if (missing <= 0) return;
+    if (missing + more <= 0) return;
     const free = this.#bytes - missing;
     throw new RemoteError('disk_low', `the machine has ${free} bytes free under ${this.#path}`, {
-      hint: `free at least ${this.#bytes} bytes there; running execs are kept`,
+      hint: `free at least ${this.#bytes + more} bytes there; running execs are kept`,
       sent: 'no',
     });
   }

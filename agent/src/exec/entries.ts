@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { renameSync, rmSync } from 'node:fs';
+import { existsSync, renameSync, rmSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type ExecState, isEnded, type QueuedReason } from '@codex-remote/protocol/schema';
@@ -46,6 +46,7 @@ export class Entries {
   readonly #tombstones: Tombstones;
   readonly #trash: string;
   readonly #listeners = new Set<(state: ExecState) => void>();
+  readonly #removals = new Set<(state: ExecState) => void>();
 
   /**
    * `tombstones` tell of ids that have no folder any more; their owner closes them. `trash`: a folder on the same disk
@@ -109,9 +110,11 @@ export class Entries {
   async remove(id: string): Promise<void> {
     const entry = this.#entries.get(id);
     if (!entry) return;
+    const state = this.#removals.size > 0 ? stateOf(entry) : undefined;
     const away = join(this.#trash, `removed-${randomBytes(9).toString('hex')}`);
     renameSync(entry.folder.path, away);
     this.#entries.delete(id);
+    if (state) for (const listener of this.#removals) listener(state);
     // What cannot be removed now goes at the next start.
     await rm(away, { recursive: true, force: true }).catch(() => undefined);
   }
@@ -120,6 +123,11 @@ export class Entries {
   onChange(listener: (state: ExecState) => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
+  }
+
+  /** Called when an exec is known no more, with its last state. */
+  onRemoval(listener: (state: ExecState) => void): void {
+    this.#removals.add(listener);
   }
 
   /** Takes over a state that is another one than before and tells the listeners. */
@@ -136,6 +144,7 @@ export class Entries {
   /** Tells nobody anything any more. */
   close(): void {
     this.#listeners.clear();
+    this.#removals.clear();
   }
 }
 
@@ -144,7 +153,8 @@ export function currentState(entry: Entry): ExecState {
   const { folder, waiting } = entry;
   const state = entry.supervisor?.state ?? entry.state;
   if (state.status === 'queued') return { ...state, ...waiting?.place() };
-  if (isEnded(state) && !state.writers_remaining) return { ...state, ...folder.dropped() };
+  if (isEnded(state) && !state.writers_remaining)
+    return { ...state, ...folder.dropped(), ...goneWorktree(state) };
   const sizes = {
     stdout_bytes: folder.bytes('stdout'),
     stderr_bytes: folder.bytes('stderr'),
@@ -159,4 +169,19 @@ export function currentState(entry: Entry): ExecState {
     ...(pid !== undefined && { pid }),
     ...(lastOutputMs !== undefined && { last_output_at: new Date(lastOutputMs).toISOString() }),
   };
+}
+
+/** Of an exec that has ended: its worktree can go before it does. */
+function goneWorktree({ worktree }: ExecState): Pick<ExecState, 'worktree'> {
+  if (!worktree || worktree.workspace !== undefined || existsSync(worktree.path)) return {};
+  return { worktree: { ...worktree, removed: true } };
+}
+
+/** Undefined where it cannot be read any more. */
+function stateOf(entry: Entry): ExecState | undefined {
+  try {
+    return entry.state;
+  } catch {
+    return undefined;
+  }
 }

@@ -245,6 +245,7 @@ function common(folder: FolderSnapshot, more: readonly string[] = []) {
     ...(cancel?.cause === 'log_limit' && { cancelled_by: 'log_limit' as const }),
     ...(spec?.ephemeral && { ephemeral: true }),
     ...(spec?.queue !== undefined && { queue: spec.queue }),
+    ...(spec?.worktree && { worktree: spec.worktree }),
     ...(warnings.length > 0 && { warnings }),
   };
 }

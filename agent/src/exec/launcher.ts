@@ -10,7 +10,7 @@ import type { StoredIdentity, StoredSpec } from '../folder/stored.ts';
 import { jobEnvironment, splitUncarried } from '../shim/job-env.ts';
 import { asRefusal } from '../shim/shim-factory.ts';
 import type { ShimSupply } from '../shim/shim-supply.ts';
-import { checkArgsFit, resolveCommand, systemArgsLimit } from './command.ts';
+import { checkArgsFit, directoryOf, resolveCommand, systemArgsLimit } from './command.ts';
 import type { Gate } from './gate.ts';
 import type { Machine } from './machine.ts';
 import type { StartedExec } from './supervisor.ts';
@@ -27,6 +27,17 @@ export type Plan = { readonly cwd: string; readonly warnings: readonly string[] 
       readonly umask: number;
     }
 );
+
+/** What of a plan is known before there is the directory. */
+export interface Foreseen extends Pick<Plan, 'cwd' | 'warnings'> {
+  readonly kind: 'foreseen';
+}
+
+/** Where a script will lie, and where it is now. */
+export interface PlannedScript {
+  readonly path: string;
+  readonly now: string;
+}
 
 /** What the start of an exec that waited for it has beside that of another. */
 export interface Turn {
@@ -66,9 +77,9 @@ export class Launcher {
 
   /**
    * Looks up command and directory and says what would be executed. `script`: where it will lie, and where it is now.
-   * Throws `args_too_long`, and what the system says of a script that cannot be read.
+   * `base`: its worktree. Throws `args_too_long`, and what the system says of a script that cannot be read.
    */
-  async plan(spec: ExecSpec, script: { path: string; now: string } | undefined): Promise<Plan> {
+  async plan(spec: ExecSpec, script: PlannedScript | undefined, base?: string): Promise<Plan> {
     const { environment } = this.#parts;
     const login = await environment.current();
     const { user } = environment;
@@ -78,6 +89,7 @@ export class Launcher {
     const command = resolveCommand(spec, {
       env,
       home: user.home,
+      base,
       shell,
       ...(script && { script: { path: script.path, head: readHead(script.now) } }),
     });
@@ -86,6 +98,16 @@ export class Launcher {
     const argv = uncarried.length > 0 ? ['/usr/bin/env', ...uncarried, ...command.argv] : command.argv;
     checkArgsFit(argv, env, this.#argsLimit);
     return { kind: 'job', argv, cwd: command.cwd, env: carried, umask, warnings };
+  }
+
+  /** As `plan`, of a worktree that is not made yet: what can be told before. Throws `args_too_long`. */
+  async foresee(spec: ExecSpec, script: PlannedScript | undefined, base: string): Promise<Foreseen> {
+    const { warnings } = await this.plan({ ...spec, cwd: undefined }, script);
+    return {
+      kind: 'foreseen',
+      cwd: directoryOf(spec.cwd, this.#parts.environment.user.home, base),
+      warnings,
+    };
   }
 
   /**

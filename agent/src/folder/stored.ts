@@ -1,4 +1,11 @@
-import { execId, execState, isEnded, queueName, signalName } from '@codex-remote/protocol/schema';
+import {
+  execId,
+  execState,
+  isEnded,
+  queueName,
+  signalName,
+  worktreeState,
+} from '@codex-remote/protocol/schema';
 import { logLimitActions } from '@codex-remote/protocol/wire';
 import { z } from 'zod';
 
@@ -33,6 +40,7 @@ export const storedSpec = z.object({
   /** Whole ids. */
   after: z.array(execId).optional(),
   after_any: z.array(execId).optional(),
+  worktree: worktreeState.optional(),
   /** Of an exec that was queued: the order in which they were accepted. */
   ticket: z.number().int().nonnegative().optional(),
   accepted_ms: z.number(),

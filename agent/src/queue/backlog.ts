@@ -21,6 +21,7 @@ import type { Tombstones } from '../exec/tombstones.ts';
 import { ExecFolder } from '../folder/folder.ts';
 import { addRequest, QueuedFolder } from '../folder/queued-folder.ts';
 import type { StoredSpec } from '../folder/stored.ts';
+import type { Worktrees } from '../git/worktrees.ts';
 import { asRefusal } from '../shim/shim-factory.ts';
 import type { ShimSupply } from '../shim/shim-supply.ts';
 import { Departures, type Verdict, verdictOf } from './departures.ts';
@@ -46,6 +47,7 @@ export interface BacklogParts {
   readonly reserve: DiskReserve;
   readonly supply: ShimSupply;
   readonly launcher: Launcher;
+  readonly worktrees: Worktrees;
   readonly entries: Entries;
   readonly tombstones: Tombstones;
   readonly settings: QueueSettingsFile;

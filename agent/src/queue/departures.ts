@@ -9,6 +9,7 @@ import type { Machine } from '../exec/machine.ts';
 import { ExecFolder, type FolderSnapshot } from '../folder/folder.ts';
 import type { QueuedFolder } from '../folder/queued-folder.ts';
 import type { JournalLine } from '../folder/stored.ts';
+import type { Worktrees } from '../git/worktrees.ts';
 import { asRefusal } from '../shim/shim-factory.ts';
 import type { Waiter } from './waiter.ts';
 
@@ -24,6 +25,7 @@ export interface DeparturesOptions {
   readonly machine: Machine;
   readonly reserve: DiskReserve;
   readonly launcher: Launcher;
+  readonly worktrees: Worktrees;
   readonly entries: Entries;
   /** False once nothing more is to be started. */
   readonly open: () => boolean;
@@ -39,7 +41,7 @@ export class Departures {
 
   /** Undefined when it runs, else how it ends. */
   async start(waiter: Waiter): Promise<Verdict | undefined> {
-    const { execs, machine, reserve, launcher, open } = this.#options;
+    const { execs, machine, reserve, launcher, worktrees, open } = this.#options;
     const folder = new ExecFolder(execs, waiter.folder.id);
     try {
       reserve.check();
@@ -49,7 +51,8 @@ export class Departures {
       const script = hasScript
         ? { path: folder.file('script'), now: waiter.folder.file('script') }
         : undefined;
-      const plan = await launcher.plan(request, script);
+      if (request.worktree) await worktrees.make(waiter.folder.id, request.worktree);
+      const plan = await launcher.plan(request, script, waiter.spec.worktree?.path);
       if (plan.kind === 'failed')
         return (found, nowMs) => failedToStart(found, nowMs, plan.exitCode, plan.why);
       await launcher.launch({

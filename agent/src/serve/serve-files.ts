@@ -1,9 +1,4 @@
-import {
-  type AgentVerb,
-  agentVerbs,
-  decideFileChange,
-  type MachinePolicy,
-} from '@codex-remote/protocol/schema';
+import { type AgentVerb, agentVerbs, type MachinePolicy } from '@codex-remote/protocol/schema';
 import { type Channel, RemoteError } from '@codex-remote/protocol/wire';
 import { makeFolder } from '../files/folders.ts';
 import { listFolder } from '../files/list-folder.ts';
@@ -12,6 +7,7 @@ import { readFile } from '../files/read-file.ts';
 import { removeFile } from '../files/remove-file.ts';
 import { statFile } from '../files/stat-file.ts';
 import type { FileWriter } from '../files/write-file.ts';
+import { mayChange } from './may-change.ts';
 import { parseOrRefuse } from './parse.ts';
 import { ReceivedFile } from './receive-file.ts';
 
@@ -57,7 +53,9 @@ export function fileVerbs({ home, umask, writer, policy }: FileWorld): {
       const { path, ...order } = parseOrRefuse(agentVerbs['file.write'].params, given, 'file.write');
       mayChange(policy());
       const wanted = { ...order, path: absolutePath(path, home), umask: await umask() };
-      await channel.send(await writer.write(wanted, new ReceivedFile(channel), whileOpen(channel)));
+      await channel.send(
+        await writer.write(wanted, new ReceivedFile(channel, 'file.write'), whileOpen(channel)),
+      );
       channel.end();
     },
     'file.remove': async (channel, given) => {
@@ -76,15 +74,6 @@ export function fileVerbs({ home, umask, writer, policy }: FileWorld): {
       channel.end();
     },
   };
-}
-
-/** Throws `policy_refused`. */
-function mayChange(policy: MachinePolicy): void {
-  const decision = decideFileChange(policy);
-  if (decision.allowed) return;
-  throw new RemoteError('policy_refused', `the policy of the machine refuses this: ${decision.why}`, {
-    facts: { rule: decision.rule, policy: policy.mode, refused_by: 'agent' },
-  });
 }
 
 /** Throws once nobody waits for the answer any more. */

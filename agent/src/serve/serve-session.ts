@@ -10,6 +10,7 @@ import { parseOrRefuse } from './parse.ts';
 import { receiveStart } from './receive-start.ts';
 import { serveReports } from './reports.ts';
 import { fileVerbs } from './serve-files.ts';
+import { gitVerbTable } from './serve-git.ts';
 
 export interface ServeOptions {
   readonly store: ExecStore;
@@ -52,13 +53,14 @@ function verbTable({
   trust,
   clock = systemClock,
 }: ServeOptions): ReadonlyMap<string, Serve> {
-  const table: { [Verb in Exclude<AgentVerb, `git.${string}`>]: Serve } = {
+  const table: { [Verb in AgentVerb]: Serve } = {
     ...fileVerbs({
       home: store.environment.user.home,
       umask: async () => (await store.environment.current()).umask,
       writer,
       policy: () => store.policy.get(),
     }),
+    ...gitVerbTable({ git: store.git, policy: () => store.policy.get() }),
     'agent.info': (channel) => reply<'agent.info'>(channel, info(store, version)),
     'agent.stop': async (channel) => {
       await reply<'agent.stop'>(channel, { running: store.runningIds() });

@@ -1,19 +1,28 @@
 import { hash, randomBytes } from 'node:crypto';
 import { closeSync, rmSync } from 'node:fs';
+import { normalize } from 'node:path';
 import { failpoint } from '@codex-remote/platform';
-import type { ExecEnded, ExecSpec, ExecState } from '@codex-remote/protocol/schema';
+import type { ExecEnded, ExecSpec, ExecState, WorktreeState } from '@codex-remote/protocol/schema';
 import { RemoteError } from '@codex-remote/protocol/wire';
 import { commandLine } from '../exec/command.ts';
 import type { DiskReserve } from '../exec/disk-reserve.ts';
 import { currentState, type Entries } from '../exec/entries.ts';
 import type { Gate } from '../exec/gate.ts';
 import { failedToStart, notStarted } from '../exec/judge.ts';
-import { isConflict, type Launcher, type Plan, removeQuietly } from '../exec/launcher.ts';
+import {
+  type Foreseen,
+  isConflict,
+  type Launcher,
+  type Plan,
+  type PlannedScript,
+  removeQuietly,
+} from '../exec/launcher.ts';
 import type { Machine } from '../exec/machine.ts';
 import type { Tombstones } from '../exec/tombstones.ts';
 import { ExecFolder, type FolderSnapshot } from '../folder/folder.ts';
 import { writeLine } from '../folder/journal.ts';
 import type { StoredSpec } from '../folder/stored.ts';
+import type { Worktrees } from '../git/worktrees.ts';
 import type { PolicyFile } from '../policy/policy-file.ts';
 import type { Backlog } from '../queue/backlog.ts';
 import type { Waits } from '../queue/predecessors.ts';
@@ -45,6 +54,7 @@ export interface AcceptanceParts {
   readonly gate: Gate;
   readonly supply: ShimSupply;
   readonly launcher: Launcher;
+  readonly worktrees: Worktrees;
   readonly backlog: Backlog;
   readonly entries: Entries;
   readonly tombstones: Tombstones;
@@ -123,15 +133,35 @@ export class Acceptance {
 
   async #accept(request: StartRequest, digest: string): Promise<ExecState> {
     if (this.#closed) throw new RemoteError('shutting_down', 'the agent is stopping', { sent: 'no' });
-    const { execs, reserve, launcher, backlog } = this.#parts;
-    const { spec, script, stdin } = request;
+    const { reserve, worktrees } = this.#parts;
+    const { spec, script } = request;
     this.#parts.policy.check({ ...spec, text_sha256: textDigest(spec, script) }, spec.exec_id);
     reserve.check();
+    if (!spec.worktree) return this.#admit(request, digest);
+    checkInside(spec.cwd);
+    const id = spec.exec_id;
+    const held = await worktrees.hold(id, spec.worktree);
+    try {
+      const state = await this.#admit(request, digest, held);
+      worktrees.accepted(id);
+      return state;
+    } catch (error) {
+      // What an id that is taken has is another exec's.
+      if (!isConflict(error)) await worktrees.abandon(id, held);
+      throw error;
+    }
+  }
+
+  /** `held`: the worktree that it will run in. */
+  async #admit(request: StartRequest, digest: string, held?: WorktreeState): Promise<ExecState> {
+    const { execs, launcher, backlog } = this.#parts;
+    const { spec, script, stdin } = request;
     const id = spec.exec_id;
     const folder = new ExecFolder(execs, id);
-    const plan = await launcher.plan(spec, script && { path: folder.file('script'), now: script.path });
+    const lies = script && { path: folder.file('script'), now: script.path };
+    const foreseen = held ? await launcher.foresee(spec, lies, held.path) : await launcher.plan(spec, lies);
     const waits = backlog.resolve(spec);
-    const stored = this.#storedSpec(spec, waits, digest, plan);
+    const stored = this.#storedSpec(spec, waits, digest, foreseen, held);
     const admission = backlog.admit(id, waits);
     if (admission.kind === 'open' || admission.kind === 'full') return backlog.accept(stored, request);
     if (admission.kind === 'failed') {
@@ -139,6 +169,7 @@ export class Acceptance {
       return this.#acceptEnded(folder, stored, (found, nowMs) => notStarted(found, nowMs, cause));
     }
     try {
+      const plan = foreseen.kind !== 'foreseen' ? foreseen : await this.#planInWorktree(spec, lies, held);
       if (plan.kind === 'failed')
         return await this.#acceptEnded(folder, stored, (found, nowMs) =>
           failedToStart(found, nowMs, plan.exitCode, plan.why),
@@ -155,6 +186,17 @@ export class Acceptance {
       backlog.withdraw(id);
       throw error;
     }
+  }
+
+  /** Its worktree is made first. */
+  async #planInWorktree(
+    spec: ExecSpec,
+    script: PlannedScript | undefined,
+    held: WorktreeState | undefined,
+  ): Promise<Plan> {
+    const { worktrees, launcher } = this.#parts;
+    if (spec.worktree) await worktrees.make(spec.exec_id, spec.worktree);
+    return launcher.plan(spec, script, held?.path);
   }
 
   /** Accepted like any other, so that its id is taken and its end is reported. */
@@ -184,8 +226,15 @@ export class Acceptance {
     return state;
   }
 
-  #storedSpec(spec: ExecSpec, waits: Waits, digest: string, { cwd, warnings }: Plan): StoredSpec {
+  #storedSpec(
+    spec: ExecSpec,
+    waits: Waits,
+    digest: string,
+    plan: Plan | Foreseen,
+    worktree?: WorktreeState,
+  ): StoredSpec {
     const { hostId, bootId, clock } = this.#parts.machine;
+    const { cwd, warnings } = plan;
     return {
       version: 1,
       exec_id: spec.exec_id,
@@ -209,10 +258,20 @@ export class Acceptance {
       ...(waits.queue !== undefined && { queue: waits.queue }),
       ...(waits.after && { after: [...waits.after] }),
       ...(waits.after_any && { after_any: [...waits.after_any] }),
+      ...(worktree && { worktree }),
       accepted_ms: clock.wall(),
       warnings: [...warnings],
     };
   }
+}
+
+/** A relative directory is one of the worktree. Throws `usage`. */
+function checkInside(cwd: string | undefined): void {
+  if (cwd === undefined || !/^\.\.(?:\/|$)/.test(normalize(cwd))) return;
+  throw new RemoteError('usage', `the directory ${cwd} leads out of the worktree`, {
+    hint: 'name it from the root of the repository, or as an absolute path',
+    facts: { field: 'cwd' },
+  });
 }
 
 /** What a policy can name a shell text by. */

@@ -41,7 +41,10 @@ export interface BodyHashes {
   readonly stdin?: string;
 }
 
-/** What makes two requests of one id the same: command, shell, cwd, env, script, stdin. Not label, timeouts, output. */
+/**
+ * What makes two requests of one id the same: command, shell, cwd, env, script, stdin. Of a
+ * worktree: project, commit, workspace. Not label, timeouts, output.
+ */
 export function requestDigest(key: Uint8Array, spec: ExecSpec, hashes: BodyHashes): string {
   const env = Object.entries(spec.env).sort(([a], [b]) => (a < b ? -1 : 1));
   const command = spec.command;
@@ -51,6 +54,10 @@ export function requestDigest(key: Uint8Array, spec: ExecSpec, hashes: BodyHashe
       : command.kind === 'argv'
         ? ['argv', command.argv]
         : ['script', hashes.script ?? null, command.shell ?? null];
-  const request = JSON.stringify([what, spec.cwd ?? null, env, spec.stdin ? (hashes.stdin ?? null) : null]);
+  const stdin = spec.stdin ? (hashes.stdin ?? null) : null;
+  const { project, commit, workspace } = spec.worktree ?? {};
+  // At the end and only where there is one: what was accepted before there were worktrees keeps its digest.
+  const worktree = spec.worktree ? [[project, commit, workspace ?? null]] : [];
+  const request = JSON.stringify([what, spec.cwd ?? null, env, stdin, ...worktree]);
   return createHmac('sha256', key).update(request).digest('hex');
 }

@@ -33,6 +33,8 @@ import { defaultRetention, type RetentionLimits } from '../exec/retention.ts';
 import { Settler, type SettlerOptions } from '../exec/settle.ts';
 import { Tombstones } from '../exec/tombstones.ts';
 import { Watches } from '../exec/watches.ts';
+import { GitParts } from '../git/git-parts.ts';
+import { defaultWorktreeLimits, type WorktreeLimits } from '../git/worktree-retention.ts';
 import { HolePuncher } from '../logs/hole-puncher.ts';
 import type { LogReserve } from '../logs/log-keeper.ts';
 import type { LogSource } from '../logs/read-logs.ts';
@@ -62,6 +64,7 @@ export interface ExecStoreOptions {
   /** What does the work of `fallocate`. */
   readonly puncher?: string;
   readonly retention?: RetentionLimits;
+  readonly worktrees?: WorktreeLimits;
   /** What is done between the end of a job and its verdict, in this order. */
   readonly settle?: Partial<Pick<SettlerOptions, 'steps' | 'limits'>>;
   /** Starts are refused with `disk_low` when less is free. */
@@ -92,6 +95,8 @@ export class ExecStore {
   readonly environment: EnvironmentSource;
   /** What of new requests is let in. */
   readonly policy: PolicyFile;
+  /** Projects, and the worktrees of execs. */
+  readonly git: GitParts;
   readonly #staging: string;
   readonly #clock: Clock;
   readonly #machine: Machine;
@@ -163,6 +168,16 @@ export class ExecStore {
       watches: this.#watches,
     });
     const reserve = new DiskReserve(home, options.diskReserveBytes ?? defaultDiskReserveBytes);
+    this.git = new GitParts({
+      home,
+      environment: this.environment,
+      reserve,
+      entries: this.#entries,
+      clock,
+      table,
+      limits: options.worktrees ?? defaultWorktreeLimits,
+      log: options.log,
+    });
     this.#backlog = new Backlog({
       queued,
       execs,
@@ -170,6 +185,7 @@ export class ExecStore {
       reserve,
       supply: this.#supply,
       launcher,
+      worktrees: this.git.worktrees,
       entries: this.#entries,
       tombstones: this.#tombstones,
       settings: new QueueSettingsFile(join(home, 'queues.json'), options.log),
@@ -184,13 +200,17 @@ export class ExecStore {
       gate: this.#gate,
       supply: this.#supply,
       launcher,
+      worktrees: this.git.worktrees,
       backlog: this.#backlog,
       entries: this.#entries,
       tombstones: this.#tombstones,
     });
     adoptAll(execs, machine, { entries: this.#entries, watches: this.#watches, log: options.log });
     this.#backlog.adopt();
-    if (options.dispatch !== false) this.#backlog.open();
+    if (options.dispatch !== false) {
+      this.git.adopt();
+      this.#backlog.open();
+    }
     this.#supply.renew();
     this.#retainer.soon();
   }
@@ -202,8 +222,8 @@ export class ExecStore {
 
   /**
    * Accepts and starts an exec, or attaches to the one that has its id. The reply means: on disk, and started, queued or
-   * judged. Throws `conflict`, `policy_refused`, `disk_low`, `args_too_long`, `fds_exhausted`, `state_unusable`, and `exec_not_found` or
-   * `ambiguous_id` for a predecessor: then nothing was accepted.
+   * judged. Throws `conflict`, `policy_refused`, `disk_low`, `args_too_long`, `fds_exhausted`, `state_unusable`, `exec_not_found` or
+   * `ambiguous_id` for a predecessor, and for a worktree what `Worktrees` throws: then nothing was accepted.
    */
   start(request: StartRequest): Promise<StartResult> {
     return this.#acceptance.start(request);
@@ -337,6 +357,7 @@ export class ExecStore {
     this.#backlog.close();
     this.#supply.close();
     this.#retainer.close();
+    this.git.close();
     this.#watches.close();
     this.#logLimits.close();
     this.#entries.close();

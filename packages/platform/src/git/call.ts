@@ -15,12 +15,16 @@ export interface GitCall {
   readonly indexFile?: string;
   /** New objects go here, and those of `alternates` are seen too. */
   readonly objects?: { readonly directory: string; readonly alternates: readonly string[] };
+  /** In place of the `shallow` of the repository. */
+  readonly shallowFile?: string | undefined;
   /** `section.name` to value; counts more than what is in any file. */
   readonly config?: Readonly<Record<string, string>>;
   /** Absent: none. */
   readonly transports?: readonly GitTransport[];
   /** The configuration of the user and the system counts too, with its credential helpers. Else the repository's alone. */
   readonly userConfig?: boolean;
+  /** Of the files that it makes. Absent: ours. */
+  readonly umask?: number;
   /** Who is author and committer, and when, where commits are made: `GIT_AUTHOR_NAME` … */
   readonly env?: Readonly<Record<string, string>>;
 }
@@ -60,6 +64,7 @@ export function commandLine(call: GitCall): string[] {
     '--no-replace-objects',
     '--literal-pathspecs',
     ...(call.gitDir === undefined ? [] : [`--git-dir=${call.gitDir}`]),
+    ...(call.shallowFile === undefined ? [] : ['--shallow-file', call.shallowFile]),
     ...(call.workTree === undefined ? [] : [`--work-tree=${call.workTree}`]),
     ...Object.entries(config).flatMap(([name, value]) => ['-c', `${name}=${value}`]),
     ...call.args,

@@ -1,6 +1,6 @@
 import { RemoteError } from '@codex-remote/protocol/wire';
 import type { GitCall } from './call.ts';
-import { type GitExit, type GitInput, GitProcess, gitFailed } from './process.ts';
+import { type GitExit, type GitInput, GitProcess, type GitProgram, gitFailed } from './process.ts';
 
 /** What a run answers that is read whole; one that says more is ended: `too_large`. */
 const defaultMaxOutputBytes = 64 * 1024 * 1024;
@@ -17,11 +17,10 @@ export interface GitAnswer extends GitExit {
 
 /** Git on this host. Every call is hardened, see `call.ts`. */
 export class Git {
-  readonly #program: string;
+  readonly #program: GitProgram;
 
-  /** `program`: a path, or a name that PATH leads to. */
-  constructor(program = 'git') {
-    this.#program = program;
+  constructor(path = 'git', env: GitProgram['env'] = process.env) {
+    this.#program = { path, env };
   }
 
   /** Starts it; for output that is too large to be kept. Errors of the start come from the process's `exit` and `done`. */
@@ -44,15 +43,15 @@ export class Git {
   /** As `run`, for who asks by the exit code: a failure of git itself is an answer too. */
   async ask(call: GitCall, run: GitRun = {}): Promise<GitAnswer> {
     const { maxOutputBytes = defaultMaxOutputBytes, signal } = run;
-    const process = this.start(call, run);
+    const child = this.start(call, run);
     const pieces: Buffer[] = [];
     let bytes = 0;
-    for await (const piece of process.stdout) {
+    for await (const piece of child.stdout) {
       bytes += piece.byteLength;
       if (bytes <= maxOutputBytes) pieces.push(piece);
-      else process.kill();
+      else child.kill();
     }
-    const exit = await process.exit;
+    const exit = await child.exit;
     if (signal?.aborted) throw new RemoteError('cancelled', `git ${call.args[0] ?? ''} was not waited for`);
     if (bytes > maxOutputBytes)
       throw new RemoteError(

@@ -4,6 +4,12 @@ import { Readable, type Writable } from 'node:stream';
 import { RemoteError } from '@codex-remote/protocol/wire';
 import { commandLine, environment, type GitCall } from './call.ts';
 
+/** Git to run: a path or a name that `PATH` of `env` leads to; what of `env` reaches it, `environment` says. */
+export interface GitProgram {
+  readonly path: string;
+  readonly env: Readonly<Record<string, string | undefined>>;
+}
+
 /** What of stderr is kept: its last bytes. */
 const maxStderrBytes = 4096;
 
@@ -28,13 +34,14 @@ export class GitProcess {
   readonly #call: GitCall;
 
   /** `input` is taken at git's pace, and left when git ends before its end; its error ends git and is thrown by `done`. */
-  constructor(program: string, call: GitCall, input?: GitInput, signal?: AbortSignal) {
+  constructor(program: GitProgram, call: GitCall, input?: GitInput, signal?: AbortSignal) {
     this.#call = call;
     // Loaded only here: who bundles this may never run it.
     const { spawn } = process.getBuiltinModule('node:child_process');
-    const child = spawn(program, commandLine(call), {
+    const [path, args] = withUmask(call.umask, program.path, commandLine(call));
+    const child = spawn(path, args, {
       cwd: call.cwd ?? '/',
-      env: environment(call, process.env),
+      env: environment(call, program.env),
       stdio: [input ? 'pipe' : 'ignore', 'pipe', 'pipe'],
       detached: true,
     });
@@ -100,6 +107,16 @@ export class GitProcess {
       return error ?? new Error('the input failed');
     }
   }
+}
+
+/** Only a shell can set it for a child alone. */
+function withUmask(
+  umask: number | undefined,
+  path: string,
+  args: readonly string[],
+): [string, readonly string[]] {
+  if (umask === undefined) return [path, args];
+  return ['/bin/sh', ['-c', 'umask "$0" && exec "$@"', umask.toString(8), path, ...args]];
 }
 
 /** An error for a run that did not end well. A full disk is told as one. */

@@ -1,0 +1,24 @@
+import { RemoteError } from '@codex-remote/protocol/wire';
+
+/** Which exec has which workspace; in memory, since a new agent knows what runs. */
+export class Leases {
+  readonly #holders = new Map<string, string>();
+
+  /** Again for who has it. Throws `workspace_busy`. */
+  take(project: string, workspace: string, id: string): void {
+    const key = `${project}/${workspace}`;
+    const holder = this.#holders.get(key) ?? id;
+    if (holder !== id)
+      throw new RemoteError('workspace_busy', `exec ${holder} has the workspace ${workspace} of ${project}`, {
+        exec_id: id,
+        hint: `start it with --after ${holder} or in a --queue, or use another workspace`,
+        facts: { held_by: holder, workspace },
+      });
+    this.#holders.set(key, id);
+  }
+
+  /** What the exec has is free. */
+  end(id: string): void {
+    for (const [key, holder] of this.#holders) if (holder === id) this.#holders.delete(key);
+  }
+}

@@ -1,0 +1,300 @@
+import { randomBytes } from 'node:crypto';
+import { existsSync, mkdirSync, readdirSync, renameSync } from 'node:fs';
+import { join } from 'node:path';
+import { type Logger, makePrivateDir, type ProcessTable } from '@codex-remote/platform';
+import {
+  type ExecState,
+  isEnded,
+  objectFormatOf,
+  type WorktreeSpec,
+  type WorktreeState,
+} from '@codex-remote/protocol/schema';
+import { type Clock, RemoteError } from '@codex-remote/protocol/wire';
+import type { Entries } from '../exec/entries.ts';
+import { Turns } from '../files/turns.ts';
+import { checkOut, linkWorktree, makeRoot, unlinkWorktree } from './checkout.ts';
+import { Leases } from './leases.ts';
+import { gitMarkName, type Mirror } from './mirror.ts';
+import type { Projects } from './projects.ts';
+import { execOfRef, execRef, execRefs, resultRef, resultRefs } from './refs.ts';
+import { removeTree } from './remove-tree.ts';
+import { removedName } from './removed-name.ts';
+import { prepareWorkspace } from './workspace.ts';
+
+/** Where the worktrees of one agent are. */
+export interface WorktreeFolders {
+  /** `worktrees/<exec id>/<project>`; beside it `.index`, see `Tree`. */
+  readonly worktrees: string;
+  /** `workspaces/<project>/<name>` */
+  readonly workspaces: string;
+}
+
+export interface WorktreesOptions extends WorktreeFolders {
+  readonly projects: Projects;
+  readonly entries: Entries;
+  readonly clock: Clock;
+  readonly table: ProcessTable;
+  /** Of the user's login. */
+  readonly umask: () => Promise<number>;
+  readonly log?: Pick<Logger, 'warn'> | undefined;
+}
+
+/**
+ * The directories in which execs of projects run: one of its own for each, or a workspace that one at a time has. An exec
+ * holds its commit from before it is accepted until it is forgotten. A directory has its name only once it is whole.
+ */
+export class Worktrees {
+  readonly #options: WorktreesOptions;
+  readonly #leases = new Leases();
+  /** Refs of a mirror are written by one at a time: nobody takes away what another is just naming. */
+  readonly #turns = new Turns();
+  /** Execs that are on their way to be accepted, and their projects. */
+  readonly #held = new Map<string, string>();
+
+  constructor(options: WorktreesOptions) {
+    this.#options = options;
+    makePrivateDir(options.worktrees);
+    makePrivateDir(options.workspaces);
+    options.entries.onChange((state) => {
+      if (isEnded(state)) this.#leases.end(state.exec_id);
+    });
+    options.entries.onRemoval(
+      (state) => void this.#forget(state).catch((error) => this.#failed(state, error)),
+    );
+  }
+
+  /**
+   * What is told of the worktree of an exec that is about to be accepted; its commit stays from here on. Throws
+   * `commit_missing`, `usage` where the tree is not that of the commit, `git_missing`, `git_failed`, `disk_low`.
+   */
+  async hold(id: string, spec: WorktreeSpec): Promise<WorktreeState> {
+    const { project, ref, commit, tree, dirty, base, workspace, keep } = spec;
+    const mirror = this.#mirror(spec);
+    const found = mirror.exists ? await mirror.treeOf(commit) : undefined;
+    if (found === undefined)
+      throw new RemoteError(
+        'commit_missing',
+        `the machine does not have ${commit} of the project ${project}`,
+        {
+          exec_id: id,
+          hint: 'send the commit, or let the machine fetch it, and start again with the same id',
+          facts: { project, commit },
+        },
+      );
+    if (found !== tree)
+      throw new RemoteError('usage', `the tree of ${commit} is ${found}, not ${tree}`, {
+        facts: { field: 'worktree.tree' },
+      });
+    this.#held.set(id, project);
+    await this.#turns.take(mirror.path, () => mirror.updateRefs([`update ${execRef(id)} ${commit}`]));
+    return {
+      ...{ project, ref, commit, tree, dirty },
+      ...(base !== undefined && { base }),
+      ...(workspace !== undefined && { workspace }),
+      path: this.#place(id, spec),
+      ...(keep && { kept: true }),
+    };
+  }
+
+  /**
+   * Makes the directory, whole, or throws with nothing of it left: `workspace_busy`, `git_missing`, `git_failed`,
+   * `disk_low`, `cancelled`. With a workspace the exec has it until it has ended, or `abandon`.
+   */
+  async make(id: string, spec: WorktreeSpec, signal?: AbortSignal): Promise<void> {
+    const { project, workspace } = spec;
+    const { projects } = this.#options;
+    await projects.use(project, async () => {
+      const umask = await this.#options.umask();
+      if (workspace === undefined) return this.#makeOwn(id, spec, umask, signal);
+      this.#leases.take(project, workspace, id);
+      const folder = join(this.#options.workspaces, project);
+      const away = await prepareWorkspace(this.#mirror(spec), folder, workspace, spec, { umask, signal });
+      if (away !== undefined) void removeTree(away).catch(() => undefined);
+    });
+  }
+
+  /** The exec was accepted: from here on its entry says that it is known. */
+  accepted(id: string): void {
+    this.#held.delete(id);
+  }
+
+  /** The exec was not accepted: nothing of it stays. */
+  async abandon(id: string, state: WorktreeState): Promise<void> {
+    this.#leases.end(id);
+    this.#held.delete(id);
+    await this.#drop(id, state).catch((error) => this.#failed({ exec_id: id }, error));
+  }
+
+  /**
+   * Removes the directory of an exec that has ended, and nothing else of it. False where there is none, or it is a
+   * workspace. Resolves when the disk has been given back.
+   */
+  async remove(id: string, state: WorktreeState): Promise<boolean> {
+    if (state.workspace !== undefined) return false;
+    const folder = join(this.#options.worktrees, id);
+    if (!existsSync(folder)) return false;
+    const away = join(this.#options.worktrees, removedName());
+    renameSync(folder, away);
+    unlinkWorktree(this.#mirror(state), id);
+    await removeTree(away);
+    return true;
+  }
+
+  /**
+   * The mirror of a project, its workspaces, and the worktrees of execs that have ended. False where there is none of it.
+   * Throws `workspace_busy`.
+   */
+  async removeProject(project: string): Promise<boolean> {
+    const { entries, projects, workspaces, worktrees } = this.#options;
+    const active = entries.all().filter(({ supervisor, waiting }) => supervisor || waiting);
+    const user =
+      active.find(({ state }) => state.worktree?.project === project)?.folder.id ??
+      [...this.#held].find(([, of]) => of === project)?.[0];
+    if (user !== undefined)
+      throw new RemoteError('workspace_busy', `exec ${user} has a worktree of the project ${project}`, {
+        hint: 'wait for it or cancel it, then repeat',
+        facts: { held_by: user },
+      });
+    const removed = await projects.remove(project);
+    const folders = readdirSync(worktrees)
+      .filter((id) => !id.startsWith('.') && existsSync(join(worktrees, id, project)))
+      .map((id) => join(worktrees, id));
+    if (existsSync(join(workspaces, project))) folders.push(join(workspaces, project));
+    for (const folder of folders) {
+      const away = join(worktrees, removedName());
+      renameSync(folder, away);
+      await removeTree(away).catch((error) =>
+        this.#options.log?.warn({ err: String(error) }, 'a worktree stays'),
+      );
+    }
+    return removed || folders.length > 0;
+  }
+
+  /**
+   * For an agent that has just started, once its execs are known and before a new one is: what one that died left half
+   * done is out of the way when it returns, and what runs has its workspace. The rest is done meanwhile.
+   */
+  adopt(): void {
+    const { entries, projects, table, worktrees, workspaces } = this.#options;
+    this.#endLeftovers(table);
+    const away = projects.leftovers();
+    for (const name of readdirSync(worktrees)) {
+      if (name.startsWith('.removed-')) away.push(join(worktrees, name));
+      else if (!this.#isKnown(name)) away.push(renamed(worktrees, name));
+    }
+    for (const project of readdirSync(workspaces))
+      for (const name of readdirSync(join(workspaces, project)))
+        if (name.startsWith('.removed-')) away.push(join(workspaces, project, name));
+    for (const { supervisor } of entries.all()) {
+      const { exec_id, worktree } = supervisor?.state ?? {};
+      if (exec_id !== undefined && worktree?.workspace !== undefined)
+        this.#leases.take(worktree.project, worktree.workspace, exec_id);
+    }
+    void this.#tidy(away).catch((error) =>
+      this.#options.log?.warn({ err: String(error) }, 'leftovers of git stay'),
+    );
+  }
+
+  async #makeOwn(
+    id: string,
+    spec: WorktreeSpec,
+    umask: number,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
+    const { worktrees } = this.#options;
+    const mirror = this.#mirror(spec);
+    const staged = join(worktrees, `.making-${randomBytes(9).toString('hex')}`);
+    const tree = { directory: join(staged, spec.project), index: join(staged, '.index') };
+    try {
+      mkdirSync(staged, { mode: 0o700 });
+      makeRoot(tree.directory, umask);
+      await checkOut(mirror, spec.commit, tree, { umask, signal });
+      linkWorktree(mirror, id, spec.commit, tree, this.#place(id, spec));
+      const place = join(worktrees, id);
+      // Of a start that was not accepted.
+      if (existsSync(place)) await removeTree(renamed(worktrees, id));
+      renameSync(staged, place);
+    } catch (error) {
+      await removeTree(staged).catch(() => undefined);
+      throw error;
+    }
+  }
+
+  /** An exec is known no more. */
+  async #forget({ exec_id: id, worktree }: ExecState): Promise<void> {
+    if (worktree) await this.#drop(id, worktree);
+  }
+
+  async #drop(id: string, state: WorktreeState): Promise<void> {
+    await this.remove(id, state);
+    const mirror = this.#mirror(state);
+    if (!mirror.exists) return;
+    await this.#turns.take(mirror.path, async () => {
+      // Meanwhile another start can have come with the id.
+      if (this.#held.has(id) || this.#isKnown(id)) return;
+      await mirror.updateRefs([`delete ${execRef(id)}`, `delete ${resultRef(id)}`]);
+    });
+  }
+
+  /** A git of an agent that was killed goes on: it would write where another is about to. */
+  #endLeftovers(table: ProcessTable): void {
+    const { projects } = this.#options;
+    if (projects.all().length === 0) return;
+    for (const { pid } of table.marked(gitMarkName, projects.mark)) {
+      try {
+        process.kill(pid, 'SIGKILL');
+      } catch {
+        // It has ended meanwhile.
+      }
+    }
+  }
+
+  async #tidy(away: readonly string[]): Promise<void> {
+    const { projects, worktrees } = this.#options;
+    for (const path of away) await removeTree(path);
+    for (const { mirror } of projects.all()) {
+      await this.#turns.take(mirror.path, async () => {
+        const call = mirror.call(['for-each-ref', '--format=%(refname)', execRefs, resultRefs]);
+        const refs = (await (await mirror.git()).run(call)).toString('utf8').split('\n').filter(Boolean);
+        const gone = refs.filter((ref) => !this.#held.has(execOfRef(ref)) && !this.#isKnown(execOfRef(ref)));
+        await mirror.updateRefs(gone.map((ref) => `delete ${ref}`));
+      });
+      const links = join(mirror.path, 'worktrees');
+      for (const id of existsSync(links) ? readdirSync(links) : [])
+        if (!id.startsWith('+') && !this.#held.has(id) && !existsSync(join(worktrees, id)))
+          unlinkWorktree(mirror, id);
+    }
+  }
+
+  #isKnown(id: string): boolean {
+    try {
+      return this.#options.entries.find(id) !== undefined;
+    } catch {
+      // It is there and cannot be read now.
+      return true;
+    }
+  }
+
+  #mirror({ project, commit }: Pick<WorktreeSpec, 'project' | 'commit'>): Mirror {
+    return this.#options.projects.mirror(project, objectFormatOf(commit));
+  }
+
+  #place(id: string, { project, workspace }: Pick<WorktreeSpec, 'project' | 'workspace'>): string {
+    const { worktrees, workspaces } = this.#options;
+    return workspace === undefined ? join(worktrees, id, project) : join(workspaces, project, workspace);
+  }
+
+  #failed({ exec_id }: Pick<ExecState, 'exec_id'>, error: unknown): void {
+    this.#options.log?.warn(
+      { exec: exec_id, err: String(error) },
+      'something of a worktree could not be removed',
+    );
+  }
+}
+
+/** Out of the way, to be removed. */
+function renamed(folder: string, name: string): string {
+  const away = join(folder, removedName());
+  renameSync(join(folder, name), away);
+  return away;
+}
