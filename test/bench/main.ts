@@ -1,6 +1,7 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { cpus, loadavg, totalmem } from 'node:os';
 import { join } from 'node:path';
+import { secondWorktree } from './checkouts.ts';
 import { wholeCommands } from './commands.ts';
 import { followerLatency, hugeLog } from './logs.ts';
 import { manyExecs, startsBesideFlood } from './many.ts';
@@ -24,6 +25,7 @@ const suites: Readonly<Record<string, () => Promise<unknown>>> = {
   follower_latency: followerLatency,
   huge_log: hugeLog,
   restart_with_many_ended: restartWithManyEnded,
+  second_worktree: secondWorktree,
 };
 
 const asked = process.argv.slice(2);

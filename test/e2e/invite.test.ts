@@ -218,7 +218,16 @@ describe('a machine with no route but to the controller, a shell, and curl', () 
   test('is let go by machine down, with its execs running on, and comes back by a line', {
     timeout: 2 * minutes,
   }, async () => {
-    await cli.json(['exec', 'start', '-m', 'gpu', '--id', 'outlives', '--cmd', 'sleep 20; exit 3']);
+    await cli.json([
+      'exec',
+      'start',
+      '-m',
+      'gpu',
+      '--id',
+      'outlives',
+      '--cmd',
+      'until [ -e ~/over ]; do sleep 0.1; done; exit 3',
+    ]);
     expect(await cli.json(['machine', 'down', 'gpu', '--purge'], 1)).toMatchObject({
       error: { code: 'conflict' },
     });
@@ -234,6 +243,7 @@ describe('a machine with no route but to the controller, a shell, and curl', () 
     const { command } = await cli.json(['machine', 'invite', 'gpu']);
     const pasted = await host.exec(['/bin/sh'], `${command}\n`);
     expect(JSON.parse(pasted.stdout)).toMatchObject({ ok: true, already_joined: false });
+    await writeFile(host.path('root/over'), '');
     await cli.json(['exec', 'wait', '--id', 'outlives'], 3);
   });
 });
