@@ -47,6 +47,7 @@ import { Projects } from './projects/projects.ts';
 import { comesByItself } from './registry/joined.ts';
 import { LowdbRegistry } from './registry/lowdb-registry.ts';
 import { listenPrivately } from './sockets.ts';
+import { Sync } from './sync/sync.ts';
 import { takeOver } from './take-over.ts';
 import { controllerBuild, controllerVersion } from './version.ts';
 
@@ -233,6 +234,7 @@ export async function runController(
     {
       execs,
       files: new Files({ registry, links }),
+      sync: new Sync({ registry, links }),
       projects,
       git: new Git({ registry, links }),
       starts: new Starts(execs, audit),

@@ -11,6 +11,7 @@ import { receiveStart } from './receive-start.ts';
 import { serveReports } from './reports.ts';
 import { fileVerbs } from './serve-files.ts';
 import { gitVerbTable } from './serve-git.ts';
+import { syncVerbTable } from './serve-sync.ts';
 
 export interface ServeOptions {
   readonly store: ExecStore;
@@ -61,6 +62,7 @@ function verbTable({
       policy: () => store.policy.get(),
     }),
     ...gitVerbTable({ git: store.git, policy: () => store.policy.get() }),
+    ...syncVerbTable({ home: store.environment.user.home, policy: () => store.policy.get() }),
     'agent.info': (channel) => reply<'agent.info'>(channel, info(store, version)),
     'agent.stop': async (channel) => {
       await reply<'agent.stop'>(channel, { running: store.runningIds() });

@@ -68,7 +68,7 @@ export class MachineRequests {
   change<T>(place: MachinePlace, { send, mayRepeat, look }: Change<T>): Promise<T> {
     const { machine, signal, connectWaitMs } = place;
     return this.at(place, async (link) => {
-      this.#askPolicy(machine);
+      this.askPolicy(machine);
       let sent: 'no' | 'unknown' = 'no';
       const whole = (): void => {
         sent = 'unknown';
@@ -107,7 +107,7 @@ export class MachineRequests {
   }
 
   /** Throws `policy_refused`. The machine's agent asks its own. */
-  #askPolicy(machine: string): void {
+  askPolicy(machine: string): void {
     const policy = this.#registry.get(machine)?.policy;
     const decision = policy && decideFileChange(policy);
     if (!policy || !decision || decision.allowed) return;

@@ -14,11 +14,13 @@ import type { Machines } from '../machines/machines.ts';
 import type { Prompts } from '../machines/prompts.ts';
 import type { Git } from '../projects/git.ts';
 import type { Projects } from '../projects/projects.ts';
+import type { Sync } from '../sync/sync.ts';
 
 /** What the routes call. */
 export interface ApiContext {
   readonly execs: Execs;
   readonly files: Files;
+  readonly sync: Sync;
   readonly projects: Projects;
   readonly git: Git;
   readonly starts: Starts;

@@ -25,7 +25,7 @@ import type { RecordResponse } from './record-response.ts';
 const defaultListLimit = 1000;
 
 /** Base64url of the bytes of a path. */
-const pathInQuery = z
+export const pathInQuery = z
   .string()
   .regex(/^[A-Za-z0-9_-]*$/, 'base64url')
   .transform((text): Uint8Array => Buffer.from(text, 'base64url'))

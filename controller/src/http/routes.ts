@@ -29,6 +29,7 @@ import {
 } from './machine-routes.ts';
 import { addProject, listProjects, removeProject, showProject } from './project-routes.ts';
 import type { RecordResponse } from './record-response.ts';
+import { pullTree, pushTree } from './sync-routes.ts';
 import { createToken, listTokens, revokeToken } from './token-routes.ts';
 
 interface Place {
@@ -87,6 +88,8 @@ export const routes: readonly Route[] = [
   { method: 'POST', url: '/v1/machines/:name/git/have', scope: 'exec:run', orOfProject: 'sync:write', kind: 'json', handle: haveCommits },
   { method: 'POST', url: '/v1/machines/:name/git/receive', scope: 'exec:run', orOfProject: 'sync:write', kind: 'records', handle: receiveCommits },
   { method: 'POST', url: '/v1/machines/:name/git/fetch', scope: 'exec:run', orOfProject: 'sync:write', kind: 'json', handle: fetchCommits },
+  { method: 'POST', url: '/v1/machines/:name/sync/push', scope: 'files:write', kind: 'records', handle: pushTree },
+  { method: 'POST', url: '/v1/machines/:name/sync/pull', scope: 'files:read', kind: 'records', handle: pullTree },
   { method: 'GET', url: '/v1/execs', scope: 'exec:read', kind: 'json', handle: listExecs },
   { method: 'POST', url: '/v1/execs', scope: 'exec:run', kind: 'json', handle: startExec, follow: runExec },
   { method: 'GET', url: '/v1/execs/:id', scope: 'exec:read', kind: 'json', handle: getExec },

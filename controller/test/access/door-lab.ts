@@ -23,6 +23,7 @@ import type { Machines } from '../../src/machines/machines.ts';
 import type { Prompts } from '../../src/machines/prompts.ts';
 import type { Git } from '../../src/projects/git.ts';
 import type { Projects } from '../../src/projects/projects.ts';
+import type { Sync } from '../../src/sync/sync.ts';
 import { NotedAudit } from '../audit/noted-audit.ts';
 import { execsWorld, finished, unknownExec } from '../execs/machine-stand-in.ts';
 
@@ -131,6 +132,7 @@ export class DoorLab {
       {
         execs: world.execs,
         files: filesStandIn(),
+        sync: syncStandIn(),
         projects: projectsStandIn(),
         git: gitStandIn(),
         starts: new Starts(world.execs, audit),
@@ -190,6 +192,11 @@ export class DoorLab {
 }
 
 /** Answers everything about any file. */
+function syncStandIn(): Sync {
+  const answer = (): Promise<object> => Promise.resolve({});
+  return { push: answer, pull: answer } as unknown as Sync;
+}
+
 function filesStandIn(): Files {
   const answer = (): Promise<object> => Promise.resolve({});
   const all = { stat: answer, list: answer, read: answer, write: answer, remove: answer, mkdir: answer };

@@ -56,6 +56,8 @@ DELETE /v1/projects/:project            | + +  F F F F F  F F F F  F F F F F  U 
 POST /v1/machines/:name/git/have        | + +  F + + F F  F F + +  M M F F F  U U U U U
 POST /v1/machines/:name/git/receive     | + +  F + + F F  F F + +  M M F F F  U U U U U
 POST /v1/machines/:name/git/fetch       | + +  F + + F F  F F + +  M M F F F  U U U U U
+POST /v1/machines/:name/sync/push       | + +  F F F F F  F + F F  F F F F F  U U U U U
+POST /v1/machines/:name/sync/pull       | + +  F F F F F  + + F F  F F F F F  U U U U U
 GET /v1/execs                           | + +  F + + + +  F F F F  M M M M F  U U U U U
 POST /v1/execs                          | + +  F + + F F  F F F F  M M F F F  U U U U U
 GET /v1/execs/:id                       | + +  F + + + +  F F F F  N N N N F  U U U U U
@@ -86,6 +88,8 @@ const requests: Readonly<Record<string, { query?: string; body?: unknown }>> = {
   'GET /v1/machines/:name/files/list': { query: 'path_b64=eA' },
   'GET /v1/machines/:name/files/read': { query: 'path_b64=eA' },
   'POST /v1/machines/:name/policy': { body: { policy: 'full' } },
+  'POST /v1/machines/:name/sync/push': { query: 'path_b64=eA' },
+  'POST /v1/machines/:name/sync/pull': { query: 'path_b64=eA' },
   'POST /v1/machines/:name/files/write': { query: 'path_b64=eA&write_id=0123456789abcdef' },
   'POST /v1/machines/:name/files/remove': { query: 'path_b64=eA', body: { recursive: false } },
   'POST /v1/machines/:name/files/mkdir': { query: 'path_b64=eA', body: { parents: false } },
@@ -178,7 +182,8 @@ async function outcome(
   // A token of its own: `admin` would be gone for the others.
   const id = url.startsWith('/v1/tokens') ? (await lab.token(['exec:read'])).id : 'e-box';
   const path = url.replace(':name', 'box').replace(':id', id).replace(':project', 'app');
-  const start = /^POST \/v1\/(?:execs|machines\/:name\/(?:files\/write|git\/receive))$/.test(name);
+  const start =
+    /^POST \/v1\/(?:execs|machines\/:name\/(?:files\/write|git\/receive|sync\/push|sync\/pull))$/.test(name);
   const answer = await lab.ask({
     method,
     path: `${path}?${[query, follow].filter(Boolean).join('&')}`,

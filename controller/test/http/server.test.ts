@@ -16,6 +16,7 @@ import type { Machines } from '../../src/machines/machines.ts';
 import { Prompts } from '../../src/machines/prompts.ts';
 import type { Git } from '../../src/projects/git.ts';
 import type { Projects } from '../../src/projects/projects.ts';
+import type { Sync } from '../../src/sync/sync.ts';
 import { NotedAudit } from '../audit/noted-audit.ts';
 import { execsWorld, running } from '../execs/machine-stand-in.ts';
 
@@ -33,6 +34,7 @@ beforeEach(async () => {
   const context = {
     execs: world.execs,
     files: new Files(world),
+    sync: {} as Sync,
     projects: {} as Projects,
     git: {} as Git,
     machines: {} as Machines,

@@ -25,6 +25,8 @@ import {
   maxRecordPayloadBytes,
   recordKind,
   streamId,
+  syncItemKind,
+  syncLimits,
 } from '../src/wire/index.ts';
 import { errorsPage } from './support/errors-page.ts';
 import { Page } from './support/markdown.ts';
@@ -185,6 +187,19 @@ describe('docs/protocol.md', () => {
     );
     expect(records.table('stream').map(([id, name]) => [name, Number(id)])).toEqual(Object.entries(streamId));
     expect(records.text).toContain(`at most ${maxRecordPayloadBytes} bytes`);
+  });
+
+  test('has each item of a sync with its number, and their limits', () => {
+    const items = page.section('Items of a sync');
+    const rows = items.table('item').map(([name = '', kind]) => [name.replaceAll('`', ''), Number(kind)]);
+    expect(Object.fromEntries(rows)).toEqual(syncItemKind);
+    for (const limit of [
+      syncLimits.maxBlockBytes,
+      syncLimits.maxDataBytes,
+      syncLimits.maxSmallBytes,
+      syncLimits.maxEntriesAhead,
+    ])
+      expect(items.text).toContain(`${limit}`);
   });
 
   test('names only error codes that exist', () => {

@@ -15,6 +15,7 @@ import {
 import { gitVerbs } from './git.ts';
 import { execId, machineName, queueName } from './names.ts';
 import { machinePolicy } from './policy.ts';
+import { syncVerbs } from './sync.ts';
 
 /** How many execs of a queue that nobody has set run at once. */
 export const defaultConcurrency = 1;
@@ -42,6 +43,7 @@ export type QueueSettings = z.infer<typeof queueSettings>;
  *   call      the agent sends one MESSAGE, the reply
  *   upload    the controller first sends DATA (records), END; then the agent's reply
  *   records   the agent sends DATA (records) until END
+ *   exchange  both send DATA (records) at once, each until its END
  *   events    MESSAGEs both ways for as long as the session lasts
  */
 export const agentVerbs = {
@@ -169,6 +171,7 @@ export const agentVerbs = {
     reply: folderMade,
   },
   ...gitVerbs,
+  ...syncVerbs,
   /**
    * Agent: `{reports: ExecReport[]}` first for every running and every not yet acknowledged exec, in pages, then
    * `{snapshot_done: true}`, then each change as it happens. Controller: `{ack: [exec_id]}` once an ended exec is in its history.

@@ -68,8 +68,9 @@ const capabilities = z.array(z.string().regex(/^[a-z0-9._-]{1,32}$/)).max(32);
  *   files       `file.stat`, `file.list`, `file.read`, `file.write`, `file.remove`, `file.mkdir`
  *   policy      `policy.get`, `policy.set`: it enforces a policy of its own
  *   git         `worktree` of an ExecSpec; `git.have`, `git.receive`, `git.fetch`, `git.remove`
+ *   sync        `sync.push`, `sync.pull`
  */
-export const ownCapabilities = ['queues', 'log_limit', 'trust', 'files', 'policy', 'git'] as const;
+export const ownCapabilities = ['queues', 'log_limit', 'trust', 'files', 'policy', 'git', 'sync'] as const;
 export type Capability = (typeof ownCapabilities)[number];
 
 export const transportKind = z.enum(['unix', 'wss', 'ws']);

@@ -16,3 +16,4 @@ export * from './policy.ts';
 export * from './policy-pattern.ts';
 export * from './projects.ts';
 export * from './service.ts';
+export * from './sync.ts';

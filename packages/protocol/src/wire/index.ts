@@ -21,4 +21,5 @@ export * from './record.ts';
 export * from './repository-url.ts';
 export * from './secrets.ts';
 export * from './session.ts';
+export * from './sync-item.ts';
 export type * from './transport.ts';

@@ -1,0 +1,95 @@
+import { createHash } from 'node:crypto';
+import { RemoteError } from '@codex-remote/protocol/wire';
+import type { Entry, StagedFile, TreeWriter } from '../tree/index.ts';
+
+type Content =
+  | { readonly kind: 'data'; readonly bytes: Uint8Array }
+  | { readonly kind: 'copy'; readonly offset: number; readonly length: number };
+
+/**
+ * A file whose content comes piece by piece: staged, then in its place when it is what its sender says. What goes wrong with it
+ * is kept until its end: its content still comes. Who has it finishes, leaves or discards it.
+ */
+export class ArrivingFile {
+  readonly #writer: TreeWriter;
+  readonly #entry: Entry;
+  readonly #hash = createHash('sha256');
+  #staged: StagedFile | undefined;
+  #bytes: number;
+  #reused: number;
+  #failure: RemoteError | undefined;
+
+  /** `from`: the bytes of it that a run before has left. */
+  constructor(writer: TreeWriter, entry: Entry, from: number) {
+    this.#writer = writer;
+    this.#entry = entry;
+    this.#bytes = from;
+    this.#reused = from;
+  }
+
+  /** Of its content, what was here already. */
+  get reused(): number {
+    return this.#reused;
+  }
+
+  begin(): Promise<void> {
+    return this.#try(async () => {
+      this.#staged = await this.#writer.stage(this.#entry, this.#bytes);
+      for await (const bytes of this.#staged.readBack()) this.#hash.update(bytes);
+    });
+  }
+
+  /** Throws `protocol_error` for more than there is to be. */
+  async take(item: Content): Promise<void> {
+    const length = item.kind === 'data' ? item.bytes.byteLength : item.length;
+    this.#bytes += length;
+    if (this.#bytes > this.#entry.size)
+      throw new RemoteError('protocol_error', 'a file has more content than its source told');
+    if (this.#failure || !this.#staged) return;
+    const staged = this.#staged;
+    await this.#try(async () => {
+      if (item.kind === 'data') {
+        this.#hash.update(item.bytes);
+        await staged.write(item.bytes);
+        return;
+      }
+      this.#reused += length;
+      for await (const bytes of staged.copyBase(item.offset, item.length)) this.#hash.update(bytes);
+    });
+  }
+
+  /** Throws what went wrong, and `file_changed` where it is not what was sent; nothing is left of it then. */
+  async finish(sha256: Uint8Array): Promise<void> {
+    if (this.#failure) {
+      await this.discard();
+      throw this.#failure;
+    }
+    if (this.#bytes === this.#entry.size && this.#hash.digest().equals(sha256)) {
+      await this.#staged?.commit();
+      return;
+    }
+    await this.discard();
+    throw new RemoteError('file_changed', 'what came together of it is not what was sent', {
+      hint: 'repeat it: the file was changed meanwhile, on one of the two sides',
+    });
+  }
+
+  /** For the next run. Safe at any time. */
+  async leave(): Promise<void> {
+    await this.#staged?.leave();
+  }
+
+  async discard(): Promise<void> {
+    await this.#staged?.discard();
+  }
+
+  /** Throws where it goes wrong for all files. */
+  async #try(work: () => Promise<void>): Promise<void> {
+    try {
+      await work();
+    } catch (error) {
+      this.#failure = RemoteError.from(error);
+      if (this.#failure.code === 'disk_low') throw this.#failure;
+    }
+  }
+}
