@@ -19,14 +19,23 @@ export function flagTitle(name: string, flag: Flag): string {
   return `${short}--${name}${aliases}${flag.kind === 'switch' ? '' : ` ${flag.value}`}`;
 }
 
+/** A help fits in what an agent reads at once. */
+export const maxHelpBytes = 2000;
+
+/** Columns stand apart, where there is room for that. */
 export function commandHelp(spec: CommandSpec): string {
+  const text = helpOf(spec, columns);
+  return Buffer.byteLength(text) <= maxHelpBytes ? text : helpOf(spec, closely);
+}
+
+function helpOf(spec: CommandSpec, show: typeof columns): string {
   const lines = [spec.summary];
   if (spec.description !== undefined) lines.push(spec.description);
   lines.push('', `USAGE  ${usageLine(spec)}`);
   const flags = Object.entries(spec.flags).map(
     ([name, flag]) => [flagTitle(name, flag), flag.summary] as const,
   );
-  if (flags.length > 0) lines.push('', 'FLAGS', ...columns(flags));
+  if (flags.length > 0) lines.push('', 'FLAGS', ...show(flags));
   lines.push('', 'OUTPUT  --json | --human | --raw | --brief   --debug adds stacks', '', 'EXAMPLES');
   for (const [what, line] of spec.examples) lines.push(`  # ${what}`, `  codex-remote ${line}`);
   return lines.join('\n');
@@ -71,6 +80,10 @@ export function rootHelp(nouns: Readonly<Record<string, string>>, commands: read
     "  codex-remote exec run -m local --cmd 'uname -a'",
   );
   return lines.join('\n');
+}
+
+function closely(rows: readonly (readonly [string, string])[]): string[] {
+  return rows.map(([title, text]) => ` ${title}  ${text}`);
 }
 
 function columns(rows: readonly (readonly [string, string])[]): string[] {

@@ -32,6 +32,7 @@ const common = {
   stdout_bytes: 3,
   stderr_bytes: 3,
   queue: 'q',
+  worktree: { project: 'app', ref: 'r', commit: 'c', tree: 't', dirty: true, workspace: 'w', path: 'p' },
   warnings: ['w'],
 };
 const view = (state: object) => ({
@@ -140,6 +141,14 @@ const direct = {
   next_certificate_sha256: 's',
   next_certificate_from: 't',
 };
+const project = {
+  project: 'app',
+  repo: { kind: 'url', url: 'u' },
+  machines: ['m'],
+  default_ref: 'r',
+  added_at: 't',
+};
+const folder = { ...project, repo: { kind: 'path', path: 'p' } };
 const token = {
   ...{
     id: 'i',
@@ -242,6 +251,18 @@ const walk: Readonly<Record<string, readonly [line: string, answer: object | rea
   ],
   'file remove': [['file remove -m box x', { path: 'p', type: 'file', removed: 2 }]],
   'file mkdir': [['file mkdir -m box x', { path: 'p', mode: 420, created: true }]],
+  'project add': [['project add app --repo https://example.org/app', project]],
+  'project list': [['project list', { projects: [project, folder] }]],
+  'project show': [
+    ['project show app', project],
+    ['project show app', folder],
+  ],
+  'project remove': [
+    [
+      'project remove app --purge',
+      { removed: true, mirrors: [{ machine: 'box', removed: false, error: 'e' }] },
+    ],
+  ],
   'token create': [
     [
       'token create --scope admin',

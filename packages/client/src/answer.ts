@@ -38,6 +38,16 @@ export interface Answer {
   stderr_dropped_bytes?: number;
   label?: string;
   command: string;
+  /** Where it runs at a commit: of which project, what was asked for, what that is, and the folder there. */
+  project?: string;
+  ref?: string;
+  commit?: string;
+  tree?: string;
+  dirty?: boolean;
+  workspace?: string;
+  worktree?: string;
+  worktree_kept?: true;
+  worktree_removed?: true;
   cancel_requested?: true;
   cancelled_by?: 'log_limit';
   writers_remaining?: true;
@@ -96,6 +106,7 @@ export function answerOf(view: ExecView, options: AnswerOptions): Answer {
     ...given('label', state.label),
     ...(state.status === 'queued' ? {} : given('queue', state.queue)),
     command: state.command,
+    ...worktreeFields(state.worktree),
     ...(state.cancel_requested ? { cancel_requested: true as const } : {}),
     ...given('cancelled_by', state.cancelled_by),
     ...(state.writers_remaining ? { writers_remaining: true as const } : {}),
@@ -104,6 +115,18 @@ export function answerOf(view: ExecView, options: AnswerOptions): Answer {
       ? { ...given('pid', state.pid), ...given('last_output_at', state.last_output_at) }
       : {}),
     ...output(view, options.tails),
+  };
+}
+
+function worktreeFields(worktree: ExecState['worktree']): Partial<Answer> {
+  if (worktree === undefined) return {};
+  const { project, ref, commit, tree, dirty, workspace, path, kept, removed } = worktree;
+  return {
+    ...{ project, ref, commit, tree, dirty },
+    ...given('workspace', workspace),
+    worktree: path,
+    ...(kept ? { worktree_kept: true as const } : {}),
+    ...(removed ? { worktree_removed: true as const } : {}),
   };
 }
 

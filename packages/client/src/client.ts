@@ -438,10 +438,18 @@ export class ControllerClient {
 }
 
 /** Capabilities of the agent without which it would refuse the exec, or start what is to wait. */
-function needsOf({ queue, after, after_any, log_limit_bytes, log_limit_action }: ExecSpec): Capability[] {
+function needsOf({
+  queue,
+  after,
+  after_any,
+  log_limit_bytes,
+  log_limit_action,
+  worktree,
+}: ExecSpec): Capability[] {
   const needs: Capability[] = [];
   if (queue !== undefined || after || after_any) needs.push('queues');
   if (log_limit_bytes !== undefined || log_limit_action !== undefined) needs.push('log_limit');
+  if (worktree !== undefined) needs.push('git');
   return needs;
 }
 

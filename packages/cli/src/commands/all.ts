@@ -31,6 +31,10 @@ import { machineRemove } from './machine/remove.ts';
 import { machineSet } from './machine/set.ts';
 import { machineShow } from './machine/show.ts';
 import { machineUp } from './machine/up.ts';
+import { projectAdd } from './project/add.ts';
+import { projectList } from './project/list.ts';
+import { projectRemove } from './project/remove.ts';
+import { projectShow } from './project/show.ts';
 import { tokenCreate } from './token/create.ts';
 import { tokenList } from './token/list.ts';
 import { tokenRevoke } from './token/revoke.ts';
@@ -61,6 +65,10 @@ export const commands: readonly Command[] = [
   fileStat,
   fileRemove,
   fileMkdir,
+  projectAdd,
+  projectList,
+  projectShow,
+  projectRemove,
   tokenCreate,
   tokenList,
   tokenRevoke,
@@ -89,6 +97,7 @@ export const nouns: Readonly<Record<string, string>> = {
   machine: 'Machines: register, check, bring up and down',
   exec: 'Execs: run commands on machines and follow them',
   file: 'Files of machines: exact bytes both ways',
+  project: 'Projects: the code that execs run at',
   token: 'Tokens: let a CLI elsewhere use this controller',
   audit: 'Who did what: the log of starts, machines, keys and tokens',
   controller: 'The daemon on this side',

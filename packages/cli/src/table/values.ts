@@ -104,6 +104,40 @@ export const execId: ReadValue<string> = (value, { flag }) => {
   return value;
 };
 
+/** `.`, `..`, and whatever has a slash in it: a folder here. */
+export function isFolder(value: string): boolean {
+  return value === '.' || value === '..' || value.includes('/');
+}
+
+export const projectName: ReadValue<string> = (value, { flag }) => {
+  if (!machineNameRule.test(value))
+    throw bad(flag, value, 'a project name: a-z 0-9 . _ - beginning with a letter or digit');
+  return value;
+};
+
+export const projectOrFolder: ReadValue<string> = (value, context) => {
+  if (isFolder(value)) return text(value, context);
+  if (!machineNameRule.test(value))
+    throw bad(context.flag, value, 'a project name, or a folder with a slash in it such as ./app');
+  return value;
+};
+
+export const workspaceName: ReadValue<string> = (value, { flag }) => {
+  if (!machineNameRule.test(value))
+    throw bad(flag, value, 'a workspace name: a-z 0-9 . _ - beginning with a letter or digit');
+  return value;
+};
+
+const maxRefLength = 255;
+
+/** What git might take for a name of a commit, and never for an option. */
+export const gitRef: ReadValue<string> = (value, { flag }) => {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: no name has them
+  if (value === '' || value.length > maxRefLength || value.startsWith('-') || /[\0-\x1f\x7f]/.test(value))
+    throw bad(flag, value, 'a branch, tag or commit, not beginning with -');
+  return value;
+};
+
 export const queueName: ReadValue<string> = (value, { flag }) => {
   if (!machineNameRule.test(value))
     throw bad(flag, value, 'a queue name: a-z 0-9 . _ - beginning with a letter or digit');

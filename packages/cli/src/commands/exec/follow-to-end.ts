@@ -15,6 +15,7 @@ import { Detached, Watchdog } from '../../signals.ts';
 import { encodeCursor } from './cursor.ts';
 import { liveOutput } from './live-output.ts';
 import { oneLineOf } from './render.ts';
+import { withWarnings } from './worktree.ts';
 
 /** The last line of `--brief` is at most this long, its newline included. */
 export const briefBytes = 6000;
@@ -30,6 +31,8 @@ export interface FollowToEnd {
   readonly cancels: boolean;
   /** Records say which exec they belong to. */
   readonly tagged?: boolean;
+  /** Of what came before the start; told with it, and at the end. */
+  readonly warnings?: readonly string[];
   /** Its caller has seen enough; the exec goes on. */
   readonly withdrawn?: AbortSignal;
 }
@@ -58,13 +61,13 @@ export async function followToEnd(
       } else if (event.kind === 'started') {
         view = event.reply.view;
         if (wanted.tagged) live = liveOutput(output, { now, execId: view.state.exec_id });
-        await sayStarted(context, view, event.reply.attached);
+        await sayStarted(context, view, event.reply.attached, wanted.warnings);
         cancelling.started(view);
         context.client.connection.replaceOlder().catch(() => {});
       } else view = event.view;
     }
     await live.end(false);
-    return { ...finished(context, view), view };
+    return { ...finished(context, view, wanted.warnings), view };
   } catch (error) {
     if (error instanceof Detached) {
       await live.end(true);
@@ -78,31 +81,49 @@ export async function followToEnd(
   }
 }
 
-async function sayStarted({ output, clock }: Context, view: ExecView, attached: boolean): Promise<void> {
+async function sayStarted(
+  { output, clock }: Context,
+  view: ExecView,
+  attached: boolean,
+  warnings: readonly string[] = [],
+): Promise<void> {
   const { exec_id } = view.state;
-  if (output.mode === 'json')
+  if (output.mode === 'json') {
+    const answer = answerOf(view, { now: clock.wall(), tails: 'none' });
     await output.line({
       type: 'started',
-      ...answerOf(view, { now: clock.wall(), tails: 'none' }),
+      ...answer,
+      ...withWarnings(answer.warnings, warnings),
       ...(attached ? { attached: true } : {}),
     });
-  else if (output.terminal && output.mode === 'human')
+  } else if (output.terminal && output.mode === 'human') {
     output.note(
       view.state.status === 'queued'
         ? oneLineOf(view)
         : oneLine(`${attached ? 'attached to' : 'started'} ${exec_id} on ${view.machine}`),
     );
+    for (const warning of warnings) output.note(oneLine(warning));
+  }
 }
 
-function finished({ output, clock }: Context, view: ExecView | undefined): Outcome {
+function finished(
+  { output, clock }: Context,
+  view: ExecView | undefined,
+  warnings: readonly string[] = [],
+): Outcome {
   if (view === undefined) throw new Error('a follower ended without the last view');
   const now = clock.wall();
-  const lineBytes = (answer: Answer) => Buffer.byteLength(safeJson({ type: 'finished', ...answer })) + 1;
+  const lastLine = (answer: Answer) => ({
+    type: 'finished',
+    ...answer,
+    ...withWarnings(answer.warnings, warnings),
+  });
+  const lineBytes = (answer: Answer) => Buffer.byteLength(safeJson(lastLine(answer))) + 1;
   const answer =
     output.mode === 'brief'
       ? briefAnswer(view, now, briefBytes, lineBytes)
       : answerOf(view, { now, tails: 'none' });
-  return { value: { type: 'finished', ...answer }, exit: exitOfExec(view), human: () => oneLineOf(view) };
+  return { value: lastLine(answer), exit: exitOfExec(view), human: () => oneLineOf(view) };
 }
 
 function detached(

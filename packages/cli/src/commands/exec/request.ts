@@ -11,30 +11,32 @@ import { connectWait, defaultConnectWaitMs, machineFlag } from '../../table/shar
 import * as read from '../../table/values.ts';
 import { environmentOf } from './environment.ts';
 import { fileSource, stdinSource } from './source.ts';
+import { checkWorktreeFlags, worktreeFlags } from './worktree.ts';
 
 /** What `exec run` and `exec start` have in common: the request. */
 export const requestFlags = {
   machine: machineFlag,
-  cmd: one(read.nonEmpty, 'STRING', 'one shell string, run in the login environment'),
-  script: one(read.nonEmpty, 'FILE', 'run a local script; - reads it from stdin'),
-  cwd: one(read.nonEmpty, 'DIR', "directory there (default: home; ~/ is the remote's)"),
-  env: many(read.nonEmpty, 'K=V', 'set a variable; K alone: its value here; repeatable'),
-  'env-file': many(read.nonEmpty, 'FILE', 'variables, one K=V a line; repeatable'),
-  shell: one(read.nonEmpty, 'SH', 'shell for --cmd and --script (default bash, else sh; login: your own)'),
+  cmd: one(read.nonEmpty, 'STRING', 'a shell string, in the login environment'),
+  script: one(read.nonEmpty, 'FILE', 'a local script; - is our stdin'),
+  cwd: one(read.nonEmpty, 'DIR', 'directory there (default: home, or the worktree)'),
+  env: many(read.nonEmpty, 'K=V', 'a variable; K alone: its value here; repeatable'),
+  'env-file': many(read.nonEmpty, 'FILE', 'lines of K=V; repeatable'),
+  ...worktreeFlags,
+  shell: one(read.nonEmpty, 'SH', 'for --cmd and --script (default bash, else sh; login: yours)'),
   timeout: one(read.duration, 'TIME', 'end the job after this (exit 124)'),
   id: one(read.execId, 'ID', 'our name for it: the same id again attaches'),
   label: one(read.text, 'TEXT', 'a word to find it by'),
-  'log-limit': one(read.bytes, 'SIZE', 'keep this much of each stream (default 2G)'),
+  'log-limit': one(read.bytes, 'SIZE', 'kept of each stream (default 2G)'),
   'log-limit-action': one(
     read.oneOf(logLimitActions),
     'WHAT',
     'at the limit: drop-oldest (default) or cancel',
   ),
-  stdin: one(read.nonEmpty, 'FILE', 'its stdin (default: empty); - passes ours on'),
+  stdin: one(read.nonEmpty, 'FILE', 'its stdin (default: empty); - is ours'),
   merge: flagSwitch('both streams to stdout, in order'),
-  queue: one(read.queueName, 'NAME', 'take turns in this queue (machine set --queue)'),
+  queue: one(read.queueName, 'NAME', 'take turns in this queue'),
   after: many(read.execId, 'ID', 'start once this exec has exited with 0; repeatable'),
-  'after-any': many(read.execId, 'ID', 'start once this exec has ended, however it did; repeatable'),
+  'after-any': many(read.execId, 'ID', 'start once this exec has ended; repeatable'),
   'connect-wait': connectWait,
 } as const;
 
@@ -78,6 +80,7 @@ export function startRequest(
     throw usage(name, `--log-limit is at least ${minLogLimitBytes / 1024}K`);
   if (values.timeout === 0) throw usage(name, '--timeout 0 leaves no time');
   if ((values.label?.length ?? 0) > maxLabel) throw usage(name, `--label is at most ${maxLabel} characters`);
+  checkWorktreeFlags(command, values);
   const execId = values.id ?? newId(context.clock.wall(), urandom);
   const bytes =
     values.cmd === undefined

@@ -3,6 +3,7 @@ import { RemoteError } from '@codex-remote/protocol/wire';
 import { command } from '../../table/command.ts';
 import { oneLineOf, textOf } from './render.ts';
 import { requestFlags, startRequest } from './request.ts';
+import { inWorktree, withWarnings } from './worktree.ts';
 
 export const execStart = command({
   name: 'exec start',
@@ -12,10 +13,12 @@ export const execStart = command({
   examples: [
     ['a long job', "exec start -m local --label training --cmd 'sleep 1; echo done'"],
     ['a script from here', 'exec start -m local --script ./job.sh'],
+    ['these files, there', 'exec start -m local --project . --ref WORKTREE -- npm test'],
     ['when ID has succeeded, one at a time', 'exec start -m local --queue gpu --after ID -- ./eval.sh'],
   ],
   async run(values, context, argv) {
-    const start = startRequest('exec start', values, argv, context);
+    const request = startRequest('exec start', values, argv, context);
+    const { start, warnings } = await inWorktree('exec start', request, values, context);
     const { view, attached } = await context.client.startExec(start).catch((error: unknown) => {
       throw located(error, start.spec.exec_id, start.machine);
     });
@@ -31,6 +34,7 @@ export const execStart = command({
       next_command,
       ...(attached ? { attached: true } : {}),
       ...rest,
+      ...withWarnings(rest.warnings, warnings),
     };
     return {
       value,
@@ -38,6 +42,7 @@ export const execStart = command({
       human: () =>
         textOf(
           `${attached ? 'attached to ' : ''}${oneLineOf(view)}`,
+          ...warnings,
           `next: ${next_command ?? `codex-remote exec result --id ${exec_id}`}`,
         ),
     };
