@@ -80,6 +80,21 @@ describe('killed while the registry is written', () => {
   });
 });
 
+describe('killed while projects are written', () => {
+  test.each<[Failpoint, boolean]>([
+    ['controller.projects.before', false],
+    ['controller.projects.after', true],
+  ])('at %s a project is there whole or not at all [row 38]', async (point, added) => {
+    const name = point.replaceAll('.', '-');
+    const pid = await lab.restartController(point);
+    const add = lab.cli.run(['project', 'add', name, '--repo', 'https://example.org/app.git']);
+    await lab.controllerDied(point, pid);
+    await add;
+    const { projects } = await lab.cli.json(['project', 'list']);
+    expect((projects as { project: string }[]).some(({ project }) => project === name)).toBe(added);
+  });
+});
+
 describe('killed while tokens are written', () => {
   const list = async () => (await lab.cli.json(['token', 'list'])).tokens as Record<string, unknown>[];
   beforeAll(async () => {

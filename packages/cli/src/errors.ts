@@ -76,6 +76,19 @@ const advice: Partial<Record<ErrorCode, (m: string, id: string) => Advice>> = {
     next: `exec result --id ${id}`,
   }),
   ambiguous_id: () => ({ hint: 'give more of the id, or --machine', next: 'exec list' }),
+  unknown_project: () => ({
+    hint: 'codex-remote project list shows the projects; a folder here is given with a slash, or as .',
+    next: 'project list',
+  }),
+  project_exists: () => ({ hint: 'project show tells what it is', next: 'project list' }),
+  unknown_ref: () => ({
+    hint: 'a branch, tag or commit of the repository, or WORKTREE for the files as they are',
+    next: 'exec run --help',
+  }),
+  not_repository: () => ({
+    hint: '--project takes a folder that is in a git repository',
+    next: 'exec run --help',
+  }),
   policy_refused: (m) => ({
     hint: 'machine show has the policy of the machine; machine set changes it',
     next: `machine show -m ${m}`,
