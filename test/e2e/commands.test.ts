@@ -214,6 +214,12 @@ describe('a command runs exactly as it was said', () => {
     expect(result.stdout.toString()).toBe('xterm 1 cat id\n');
   });
 
+  test('--env sets what shells have of their own, too', async () => {
+    const names = ['IFS=:', 'OPTIND=7', 'PPID=1', 'LINENO=9', 'UID=5', 'PS1=$ '];
+    const result = await run(...names.flatMap((pair) => ['--env', pair]), '--', '/usr/bin/env');
+    expect(result.stdout.toString().split('\n')).toEqual(expect.arrayContaining(names));
+  });
+
   test('--merge keeps the order of both streams', async () => {
     const result = await run('--merge', '--cmd', 'for i in 1 2 3 4 5; do echo o$i; echo e$i >&2; done');
     expect(result.stdout.toString()).toBe('o1\ne1\no2\ne2\no3\ne3\no4\ne4\no5\ne5\n');

@@ -14,8 +14,26 @@ const quietDefaults: Readonly<Record<string, string>> = {
   PYTHONUNBUFFERED: '1',
 };
 
+/** Variables of bash that change how a bash that is `sh` runs the shim. */
+const changesShells = ['SHELLOPTS', 'BASHOPTS'];
+
+/** What some `sh` sets by itself, or drops when it is not interactive. */
+const ofShells = [
+  'IFS',
+  'OPTIND',
+  'PPID',
+  'LINENO',
+  'RANDOM',
+  'SECONDS',
+  'BASHPID',
+  'UID',
+  'EUID',
+  'PS1',
+  'PS2',
+];
+
 /** Ours, or of the shell that was asked; a job that starts an agent must not hand them on. */
-const neverInherited = [execIdName, execMarkName, 'OLDPWD', 'SHLVL', '_'];
+const neverInherited = [execIdName, execMarkName, 'OLDPWD', 'SHLVL', '_', ...ofShells];
 
 /** The environment of a job, but for its id and mark. */
 export function jobEnvironment(
@@ -28,12 +46,12 @@ export function jobEnvironment(
   return { ...env, PWD: home, ...quietDefaults, ...asked };
 }
 
-/** Variables of bash that change how a bash that is `sh` runs the shim. */
-const changesShells = new Set(['SHELLOPTS', 'BASHOPTS']);
+const notHandedOn: ReadonlySet<string> = new Set([...changesShells, ...ofShells]);
 
 /**
- * Splits off what no `sh` can hand on: names that are no identifiers (exported functions of bash, which dash drops) and
- * variables that would change the shim itself. They come back through env(1), as arguments before the command.
+ * Splits off what no `sh` can hand on: names that are no identifiers (exported functions of bash, which dash drops),
+ * variables that would change the shim itself, and those that shells have of their own. They come back through env(1), as
+ * arguments before the command.
  */
 export function splitUncarried(env: Readonly<Record<string, string>>): {
   carried: Record<string, string>;
@@ -42,7 +60,7 @@ export function splitUncarried(env: Readonly<Record<string, string>>): {
   const carried: Record<string, string> = {};
   const uncarried: string[] = [];
   for (const [name, value] of Object.entries(env)) {
-    if (/^[A-Za-z_][A-Za-z0-9_]*$/.test(name) && !changesShells.has(name)) carried[name] = value;
+    if (/^[A-Za-z_][A-Za-z0-9_]*$/.test(name) && !notHandedOn.has(name)) carried[name] = value;
     else uncarried.push(`${name}=${value}`);
   }
   return { carried, uncarried };
