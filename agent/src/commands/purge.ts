@@ -1,6 +1,7 @@
 import { rmdirSync, rmSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { RemoteError } from '@codex-remote/protocol/wire';
+import { removeTree } from '../git/remove-tree.ts';
 import { type AgentHome, readAgentConfig } from '../home.ts';
 import type { ServiceHost } from '../service/host.ts';
 import { removeFromBoot, removeServices } from '../service/installed.ts';
@@ -28,7 +29,7 @@ export async function purgeHome(home: AgentHome, host: ServiceHost): Promise<boo
   for (const endpoint of readAgentConfig(home).endpoints) {
     if (endpoint.kind === 'tunnel') removeSocketFolder(endpoint.dir);
   }
-  rmSync(home.path, { recursive: true, force: true });
+  await removeTree(home.path);
   return true;
 }
 

@@ -59,6 +59,7 @@ export class GitParts {
   /** Idempotent. */
   close(): void {
     this.projects.close();
+    this.worktrees.close();
     this.#retainer.close();
   }
 }

@@ -17,6 +17,10 @@ export class Leases {
     this.#holders.set(key, id);
   }
 
+  holder(project: string, workspace: string): string | undefined {
+    return this.#holders.get(`${project}/${workspace}`);
+  }
+
   /** What the exec has is free. */
   end(id: string): void {
     for (const [key, holder] of this.#holders) if (holder === id) this.#holders.delete(key);

@@ -113,13 +113,14 @@ export class Mirror {
     const fresh = join(this.#folder, `.making-${randomBytes(9).toString('hex')}`);
     try {
       const format = this.format === 'sha1' ? [] : [`--object-format=${this.format}`];
-      await git.run({ args: ['init', '--quiet', '--bare', '--template=', ...format, '--', fresh] });
+      const env = { [gitMarkName]: this.#world.mark };
+      await git.run({ args: ['init', '--quiet', '--bare', '--template=', ...format, '--', fresh], env });
       // A job's git starts no work of its own in what others use too.
       for (const [name, value] of [
         ['gc.auto', '0'],
         ['maintenance.auto', 'false'],
       ] as const)
-        await git.run({ args: ['config', '--file', join(fresh, 'config'), name, value] });
+        await git.run({ args: ['config', '--file', join(fresh, 'config'), name, value], env });
       renameSync(fresh, this.path);
     } finally {
       rmSync(fresh, { recursive: true, force: true });

@@ -56,6 +56,11 @@ export class Projects implements GitWorld {
     return mirror;
   }
 
+  /** Nothing of any project was ever here, or all of it was removed. */
+  get isEmpty(): boolean {
+    return readdirSync(this.#options.folder).length === 0;
+  }
+
   /** Every mirror that there is. */
   all(): { readonly project: string; readonly mirror: Mirror }[] {
     return readdirSync(this.#options.folder)

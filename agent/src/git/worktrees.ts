@@ -12,14 +12,14 @@ import {
 import { type Clock, RemoteError } from '@codex-remote/protocol/wire';
 import type { Entries } from '../exec/entries.ts';
 import { Turns } from '../files/turns.ts';
-import { checkOut, linkWorktree, makeRoot, unlinkWorktree } from './checkout.ts';
+import { checkOut, linkWorktree, makeRoot, type Tree, unlinkWorktree } from './checkout.ts';
 import { Leases } from './leases.ts';
 import { gitMarkName, type Mirror } from './mirror.ts';
 import type { Projects } from './projects.ts';
 import { execOfRef, execRef, execRefs, resultRef, resultRefs } from './refs.ts';
 import { removeTree } from './remove-tree.ts';
 import { removedName } from './removed-name.ts';
-import { prepareWorkspace } from './workspace.ts';
+import { prepareWorkspace, workspaceFiles } from './workspace.ts';
 
 /** Where the worktrees of one agent are. */
 export interface WorktreeFolders {
@@ -39,6 +39,12 @@ export interface WorktreesOptions extends WorktreeFolders {
   readonly log?: Pick<Logger, 'warn'> | undefined;
 }
 
+/** What an exec of a project works on. */
+export interface WorktreeFiles {
+  readonly mirror: Mirror;
+  readonly tree: Tree;
+}
+
 /**
  * The directories in which execs of projects run: one of its own for each, or a workspace that one at a time has. An exec
  * holds its commit from before it is accepted until it is forgotten. A directory has its name only once it is whole.
@@ -48,6 +54,7 @@ export class Worktrees {
   readonly #leases = new Leases();
   /** Refs of a mirror are written by one at a time: nobody takes away what another is just naming. */
   readonly #turns = new Turns();
+  readonly #stop = new AbortController();
   /** Execs that are on their way to be accepted, and their projects. */
   readonly #held = new Map<string, string>();
 
@@ -100,8 +107,9 @@ export class Worktrees {
    * Makes the directory, whole, or throws with nothing of it left: `workspace_busy`, `git_missing`, `git_failed`,
    * `disk_low`, `cancelled`. With a workspace the exec has it until it has ended, or `abandon`.
    */
-  async make(id: string, spec: WorktreeSpec, signal?: AbortSignal): Promise<void> {
+  async make(id: string, spec: WorktreeSpec, asked?: AbortSignal): Promise<void> {
     const { project, workspace } = spec;
+    const signal = AbortSignal.any([this.#stop.signal, ...(asked ? [asked] : [])]);
     const { projects } = this.#options;
     await projects.use(project, async () => {
       const umask = await this.#options.umask();
@@ -111,6 +119,26 @@ export class Worktrees {
       const away = await prepareWorkspace(this.#mirror(spec), folder, workspace, spec, { umask, signal });
       if (away !== undefined) void removeTree(away).catch(() => undefined);
     });
+  }
+
+  /**
+   * Where the files of an exec are, with the index of when they were written: what differs from it the exec has changed, or
+   * in a workspace one that had it later. Undefined where they are there no more.
+   */
+  filesOf(id: string, state: WorktreeState): WorktreeFiles | undefined {
+    const { worktrees, workspaces } = this.#options;
+    const { project, workspace } = state;
+    const mirror = this.#mirror(state);
+    const tree =
+      workspace === undefined
+        ? { directory: state.path, index: join(worktrees, id, indexName) }
+        : workspaceFiles(join(workspaces, project), workspace, mirror);
+    return existsSync(tree.directory) && existsSync(tree.index) ? { mirror, tree } : undefined;
+  }
+
+  /** Whether the exec has its workspace now. */
+  holdsWorkspace(id: string, { project, workspace }: WorktreeState): boolean {
+    return workspace !== undefined && this.#leases.holder(project, workspace) === id;
   }
 
   /** The exec was accepted: from here on its entry says that it is known. */
@@ -195,16 +223,16 @@ export class Worktrees {
     );
   }
 
-  async #makeOwn(
-    id: string,
-    spec: WorktreeSpec,
-    umask: number,
-    signal: AbortSignal | undefined,
-  ): Promise<void> {
+  /** What is being made is left, and nothing of it stays. Idempotent. */
+  close(): void {
+    this.#stop.abort();
+  }
+
+  async #makeOwn(id: string, spec: WorktreeSpec, umask: number, signal: AbortSignal): Promise<void> {
     const { worktrees } = this.#options;
     const mirror = this.#mirror(spec);
     const staged = join(worktrees, `.making-${randomBytes(9).toString('hex')}`);
-    const tree = { directory: join(staged, spec.project), index: join(staged, '.index') };
+    const tree = { directory: join(staged, spec.project), index: join(staged, indexName) };
     try {
       mkdirSync(staged, { mode: 0o700 });
       makeRoot(tree.directory, umask);
@@ -239,7 +267,7 @@ export class Worktrees {
   /** A git of an agent that was killed goes on: it would write where another is about to. */
   #endLeftovers(table: ProcessTable): void {
     const { projects } = this.#options;
-    if (projects.all().length === 0) return;
+    if (projects.isEmpty) return;
     for (const { pid } of table.marked(gitMarkName, projects.mark)) {
       try {
         process.kill(pid, 'SIGKILL');
@@ -291,6 +319,9 @@ export class Worktrees {
     );
   }
 }
+
+/** No name of a project begins with a dot. */
+const indexName = '.index';
 
 /** Out of the way, to be removed. */
 function renamed(folder: string, name: string): string {

@@ -200,8 +200,10 @@ export class Backlog {
     const waiter = this.#waiters.get(id);
     if (!waiter) return false;
     waiter.cancel = signal;
-    if (waiter.busy) await waiter.left;
-    else
+    if (waiter.busy) {
+      waiter.stop.abort();
+      await waiter.left;
+    } else
       await this.#end(waiter, cancelledInQueue).catch((error: unknown) => {
         waiter.busy = false;
         waiter.cancel = undefined;

@@ -51,7 +51,7 @@ export class Departures {
       const script = hasScript
         ? { path: folder.file('script'), now: waiter.folder.file('script') }
         : undefined;
-      if (request.worktree) await worktrees.make(waiter.folder.id, request.worktree);
+      if (request.worktree) await worktrees.make(waiter.folder.id, request.worktree, waiter.stop.signal);
       const plan = await launcher.plan(request, script, waiter.spec.worktree?.path);
       if (plan.kind === 'failed')
         return (found, nowMs) => failedToStart(found, nowMs, plan.exitCode, plan.why);

@@ -14,6 +14,8 @@ export class Waiter implements Waiting {
   /** It is at its gate, or its end is being written: nothing else may touch it. */
   busy = false;
   cancel: SignalName | undefined;
+  /** Aborted when it is cancelled on its way to its gate: what is made for it need not be made. */
+  readonly stop = new AbortController();
 
   constructor(folder: QueuedFolder, spec: StoredSpec, place: () => Place | undefined) {
     const { promise, resolve } = Promise.withResolvers<void>();

@@ -39,6 +39,10 @@ export class AgentProcess {
     return this.#call('start', spec);
   }
 
+  receive(project: string, commit: string, pack: Buffer): Promise<unknown> {
+    return this.#call('receive', project, commit, pack.toString('base64'));
+  }
+
   cancel(id: string, signal: SignalName, graceMs: number): Promise<unknown> {
     return this.#call('cancel', id, signal, graceMs);
   }
