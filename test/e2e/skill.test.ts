@@ -1,4 +1,5 @@
-import { readFile } from 'node:fs/promises';
+import { execFileSync } from 'node:child_process';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Cli, SshLab } from '@codex-remote/test/lab';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -19,6 +20,16 @@ describe('the skill', () => {
     text = await readFile(skillPath, 'utf8');
     lab = await SshLab.open();
     cli = await Cli.open({ CODEX_REMOTE_SSH_CONFIG: await lab.writeConfig(lab.hostBlock('gpu-box')) });
+    // Who reads it stands in a repository.
+    await writeFile(join(cli.home, '.gitignore'), '/*\n!/code\n');
+    await writeFile(join(cli.home, 'code'), 'code\n');
+    const identity = ['-c', 'user.name=A', '-c', 'user.email=a@example.org'];
+    for (const args of [
+      ['init', '-q'],
+      ['add', 'code'],
+      [...identity, 'commit', '-qm', 'first'],
+    ])
+      execFileSync('git', ['-C', cli.home, ...args], { env: { ...cli.env, GIT_CONFIG_NOSYSTEM: '1' } });
   });
   afterAll(async () => {
     await cli?.close();

@@ -130,8 +130,11 @@ function isCommitId(ref: string): boolean {
 }
 
 function failed(url: string, said: string): RemoteError {
-  const last = said.split('\n').at(-1) ?? '';
-  return new RemoteError('fetch_failed', `the machine could not fetch ${url}: ${last.slice(0, 300)}`, {
+  const lines = said.split('\n');
+  // What follows the cause is advice about access rights.
+  const cause =
+    lines.find((line) => /^(?:fatal|error|ssh): |Permission denied/.test(line)) ?? lines.at(-1) ?? '';
+  return new RemoteError('fetch_failed', `the machine could not fetch ${url}: ${cause.slice(0, 300)}`, {
     hint: 'what git says is in git_stderr; credentials for it are those of the user on the machine',
     facts: { git_stderr: said },
   });
