@@ -7,11 +7,13 @@ import {
   readFileSync,
   renameSync,
   rmSync,
+  statfsSync,
   statSync,
   utimesSync,
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
+import { RemoteError } from '@codex-remote/protocol/wire';
 import type { Mirror } from './mirror.ts';
 
 /** A directory with the files of a commit, and the index that says what was written to it. */
@@ -46,7 +48,35 @@ export async function checkOut(
     ...{ cwd: directory, workTree: directory, indexFile: index, umask },
     config: { 'checkout.workers': '0', ...(await withoutFilters(mirror)) },
   });
-  await git.run(call, { signal });
+  try {
+    await git.run(call, { signal });
+  } catch (error) {
+    throw (await isFull(mirror, commit, directory, error)) ? fullDisk(error) : error;
+  }
+}
+
+/** Git does not say why it could not write a file: there is no room where the disk has less than its size. */
+async function isFull(mirror: Mirror, commit: string, directory: string, error: unknown): Promise<boolean> {
+  if (!(error instanceof RemoteError) || error.code !== 'git_failed') return false;
+  const said = String(error.details.facts?.git_stderr);
+  const path = /unable to write file '?(.+?)'?$/m.exec(said)?.[1];
+  if (path === undefined) return /unable to write new index file/.test(said);
+  const size = await (await mirror.git()).ask(mirror.call(['cat-file', '-s', `${commit}:${path}`]));
+  const { bavail, bsize } = statfsSync(directory);
+  return bavail * bsize < (Number(size.stdout.toString('latin1')) || 0) + blockBytes;
+}
+
+/** Of a file system: what the last part of a file takes. */
+const blockBytes = 64 * 1024;
+
+function fullDisk(cause: unknown): RemoteError {
+  const { details } = RemoteError.from(cause);
+  return new RemoteError(
+    'disk_low',
+    'the files of the commit do not fit the disk of the machine',
+    details,
+    cause,
+  );
 }
 
 /** The directory that a commit is checked out into, with the permissions that its user would give it. */

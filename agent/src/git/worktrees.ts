@@ -14,11 +14,12 @@ import type { Entries } from '../exec/entries.ts';
 import { Turns } from '../files/turns.ts';
 import { checkOut, linkWorktree, makeRoot, type Tree, unlinkWorktree } from './checkout.ts';
 import { Leases } from './leases.ts';
-import { gitMarkName, type Mirror } from './mirror.ts';
+import { endLeftGits, putLeftoversAway, removeLeftovers } from './leftovers.ts';
+import type { Mirror } from './mirror.ts';
 import type { Projects } from './projects.ts';
-import { execOfRef, execRef, execRefs, resultRef, resultRefs } from './refs.ts';
+import { execRef, resultRef } from './refs.ts';
 import { removeTree } from './remove-tree.ts';
-import { removedName } from './removed-name.ts';
+import { putAway } from './removed-name.ts';
 import { prepareWorkspace, workspaceFiles } from './workspace.ts';
 
 /** Where the worktrees of one agent are. */
@@ -93,7 +94,12 @@ export class Worktrees {
         facts: { field: 'worktree.tree' },
       });
     this.#held.set(id, project);
-    await this.#turns.take(mirror.path, () => mirror.updateRefs([`update ${execRef(id)} ${commit}`]));
+    try {
+      await this.#turns.take(mirror.path, () => mirror.updateRefs([`update ${execRef(id)} ${commit}`]));
+    } catch (error) {
+      this.#held.delete(id);
+      throw error;
+    }
     return {
       ...{ project, ref, commit, tree, dirty },
       ...(base !== undefined && { base }),
@@ -159,10 +165,8 @@ export class Worktrees {
    */
   async remove(id: string, state: WorktreeState): Promise<boolean> {
     if (state.workspace !== undefined) return false;
-    const folder = join(this.#options.worktrees, id);
-    if (!existsSync(folder)) return false;
-    const away = join(this.#options.worktrees, removedName());
-    renameSync(folder, away);
+    if (!existsSync(join(this.#options.worktrees, id))) return false;
+    const away = putAway(this.#options.worktrees, id);
     unlinkWorktree(this.#mirror(state), id);
     await removeTree(away);
     return true;
@@ -184,18 +188,12 @@ export class Worktrees {
         facts: { held_by: user },
       });
     const removed = await projects.remove(project);
-    const folders = readdirSync(worktrees)
+    const away = readdirSync(worktrees)
       .filter((id) => !id.startsWith('.') && existsSync(join(worktrees, id, project)))
-      .map((id) => join(worktrees, id));
-    if (existsSync(join(workspaces, project))) folders.push(join(workspaces, project));
-    for (const folder of folders) {
-      const away = join(worktrees, removedName());
-      renameSync(folder, away);
-      await removeTree(away).catch((error) =>
-        this.#options.log?.warn({ err: String(error) }, 'a worktree stays'),
-      );
-    }
-    return removed || folders.length > 0;
+      .map((id) => putAway(worktrees, id));
+    if (existsSync(join(workspaces, project))) away.push(putAway(workspaces, project));
+    for (const path of away) await removeTree(path).catch((error: unknown) => this.#failed({}, error));
+    return removed || away.length > 0;
   }
 
   /**
@@ -204,23 +202,16 @@ export class Worktrees {
    */
   adopt(): void {
     const { entries, projects, table, worktrees, workspaces } = this.#options;
-    this.#endLeftovers(table);
-    const away = projects.leftovers();
-    for (const name of readdirSync(worktrees)) {
-      if (name.startsWith('.removed-')) away.push(join(worktrees, name));
-      else if (!this.#isKnown(name)) away.push(renamed(worktrees, name));
-    }
-    for (const project of readdirSync(workspaces))
-      for (const name of readdirSync(join(workspaces, project)))
-        if (name.startsWith('.removed-')) away.push(join(workspaces, project, name));
+    endLeftGits(table, projects);
+    const isTaken = (id: string) => this.#isTaken(id);
+    const leftovers = { projects, worktrees, workspaces, turns: this.#turns, isTaken };
+    const away = putLeftoversAway(leftovers);
     for (const { supervisor } of entries.all()) {
       const { exec_id, worktree } = supervisor?.state ?? {};
       if (exec_id !== undefined && worktree?.workspace !== undefined)
         this.#leases.take(worktree.project, worktree.workspace, exec_id);
     }
-    void this.#tidy(away).catch((error) =>
-      this.#options.log?.warn({ err: String(error) }, 'leftovers of git stay'),
-    );
+    void removeLeftovers(away, leftovers).catch((error: unknown) => this.#failed({}, error));
   }
 
   /** What is being made is left, and nothing of it stays. Idempotent. */
@@ -240,7 +231,7 @@ export class Worktrees {
       linkWorktree(mirror, id, spec.commit, tree, this.#place(id, spec));
       const place = join(worktrees, id);
       // Of a start that was not accepted.
-      if (existsSync(place)) await removeTree(renamed(worktrees, id));
+      if (existsSync(place)) await removeTree(putAway(worktrees, id));
       renameSync(staged, place);
     } catch (error) {
       await removeTree(staged).catch(() => undefined);
@@ -259,42 +250,14 @@ export class Worktrees {
     if (!mirror.exists) return;
     await this.#turns.take(mirror.path, async () => {
       // Meanwhile another start can have come with the id.
-      if (this.#held.has(id) || this.#isKnown(id)) return;
+      if (this.#isTaken(id)) return;
       await mirror.updateRefs([`delete ${execRef(id)}`, `delete ${resultRef(id)}`]);
     });
   }
 
-  /** A git of an agent that was killed goes on: it would write where another is about to. */
-  #endLeftovers(table: ProcessTable): void {
-    const { projects } = this.#options;
-    if (projects.isEmpty) return;
-    for (const { pid } of table.marked(gitMarkName, projects.mark)) {
-      try {
-        process.kill(pid, 'SIGKILL');
-      } catch {
-        // It has ended meanwhile.
-      }
-    }
-  }
-
-  async #tidy(away: readonly string[]): Promise<void> {
-    const { projects, worktrees } = this.#options;
-    for (const path of away) await removeTree(path);
-    for (const { mirror } of projects.all()) {
-      await this.#turns.take(mirror.path, async () => {
-        const call = mirror.call(['for-each-ref', '--format=%(refname)', execRefs, resultRefs]);
-        const refs = (await (await mirror.git()).run(call)).toString('utf8').split('\n').filter(Boolean);
-        const gone = refs.filter((ref) => !this.#held.has(execOfRef(ref)) && !this.#isKnown(execOfRef(ref)));
-        await mirror.updateRefs(gone.map((ref) => `delete ${ref}`));
-      });
-      const links = join(mirror.path, 'worktrees');
-      for (const id of existsSync(links) ? readdirSync(links) : [])
-        if (!id.startsWith('+') && !this.#held.has(id) && !existsSync(join(worktrees, id)))
-          unlinkWorktree(mirror, id);
-    }
-  }
-
-  #isKnown(id: string): boolean {
+  /** It is known, or on its way to be. */
+  #isTaken(id: string): boolean {
+    if (this.#held.has(id)) return true;
     try {
       return this.#options.entries.find(id) !== undefined;
     } catch {
@@ -312,7 +275,7 @@ export class Worktrees {
     return workspace === undefined ? join(worktrees, id, project) : join(workspaces, project, workspace);
   }
 
-  #failed({ exec_id }: Pick<ExecState, 'exec_id'>, error: unknown): void {
+  #failed({ exec_id }: { readonly exec_id?: string }, error: unknown): void {
     this.#options.log?.warn(
       { exec: exec_id, err: String(error) },
       'something of a worktree could not be removed',
@@ -322,10 +285,3 @@ export class Worktrees {
 
 /** No name of a project begins with a dot. */
 const indexName = '.index';
-
-/** Out of the way, to be removed. */
-function renamed(folder: string, name: string): string {
-  const away = join(folder, removedName());
-  renameSync(join(folder, name), away);
-  return away;
-}

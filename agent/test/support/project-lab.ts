@@ -20,13 +20,19 @@ export class ProjectLab extends StoreLab {
     return commit;
   }
 
-  async send(commit: string, repository = this.repository): Promise<void> {
+  /** All of it. */
+  send(commit: string, repository = this.repository): Promise<void> {
+    return this.sendOnly(commit, [], repository);
+  }
+
+  /** Without what is reachable from `known`. */
+  async sendOnly(commit: string, known: readonly string[], repository = this.repository): Promise<void> {
     await this.store.git.projects.receive(
       {
         ...{ project: 'site', commit, shallow: [] },
         object_format: commit.length === 64 ? 'sha256' : 'sha1',
       },
-      packBody(repository.pack(commit)),
+      packBody(repository.pack(commit, known)),
       new AbortController().signal,
     );
   }

@@ -26,6 +26,7 @@ const ruleOf = (policy: MachinePolicy, request: PolicyRequest): string => {
   return decision.allowed ? 'allowed' : decision.rule;
 };
 const sha = 'a'.repeat(64);
+const worktree = { project: 'site', ref: 'main', commit: sha, tree: sha, dirty: false };
 
 describe('what is no pattern', () => {
   test.each([
@@ -181,6 +182,7 @@ describe('a decision', () => {
       expect(ruleOf(policy, { ...base, cwd })).toBe('cwd');
     expect(ruleOf(policy, { ...base, cwd: '/srv' })).toBe('allowed');
     expect(ruleOf(policy, { ...base, stdin: true })).toBe('stdin');
+    expect(ruleOf(policy, { ...base, worktree })).toBe('project');
     expect(ruleOf(policy, cmd('true'))).toBe('command');
     expect(ruleOf(policy, { ...base, command: { kind: 'script' } })).toBe('command');
   });
@@ -216,6 +218,8 @@ describe('a decision', () => {
       { ...canary, env: { ENV: 'x' } },
       { ...canary, cwd: '/tmp' },
       { ...canary, stdin: true },
+      { ...canary, worktree },
+      { ...canary, artifacts: ['**'] },
       { ...canary, queue: 'q' },
       { ...canary, after: ['x'] },
     ])
