@@ -48,7 +48,7 @@ describe('a repository that the machine fetches by itself', () => {
     '^main',
     '*',
     'main~1',
-  ])('has no %s: unknown_ref', async (ref) => {
+  ])('has no %s: unknown_ref [row 88]', async (ref) => {
     repository.commit({ f: '1' });
     await expect(fetch(ref)).rejects.toMatchObject({ code: 'unknown_ref' });
   });
@@ -62,7 +62,7 @@ describe('a repository that the machine fetches by itself', () => {
     });
   });
 
-  test('makes nothing run: not a program that its URL names, not one that a job has configured', async () => {
+  test('makes nothing run: not a program that its URL names, not one that a job has configured [row 89]', async () => {
     const trap = join(lab.home, 'trap');
     writeFileSync(trap, `#!/bin/sh\n: > '${lab.home}/sprung'\n`, { mode: 0o755 });
     repository.commit({ f: '1' });
