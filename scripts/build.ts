@@ -18,6 +18,7 @@ const entry = {
   boot: join(root, 'packages/cli/src/boot.ts'),
   cli: join(root, 'packages/cli/src/main.ts'),
   oclif: join(root, 'packages/cli/src/oclif/main.ts'),
+  sync: join(root, 'packages/cli/src/sync-main.ts'),
   controller: join(root, 'controller/src/main.ts'),
   agent: join(root, 'agent/src/main.ts'),
 };
@@ -57,6 +58,8 @@ const commonJs = [
 ].join('\n');
 const daemon: BuildOptions = { ...common, format: 'esm', banner: { js: commonJs } };
 const program: BuildOptions = { ...common, format: 'cjs', target: 'node24' };
+/** Commands that need it are run from `sync.cjs`. */
+const withoutTrees = [...(common.external ?? []), './trees.ts'];
 
 /**
  * All programs into `out`. `failpoints`: with the moments at which tests end them; in what is released no call is left.
@@ -75,12 +78,20 @@ async function bundleInto(out: string, failpoints: boolean): Promise<void> {
     build({
       ...program,
       define,
+      external: withoutTrees,
       // boot.cjs compiles it as a script.
       supported: { 'dynamic-import': false },
       entryPoints: [entry.cli],
       outfile: join(fresh, 'cli.cjs'),
     }),
-    build({ ...program, define, entryPoints: [entry.oclif], outfile: join(fresh, 'oclif.cjs') }),
+    build({
+      ...program,
+      define,
+      external: withoutTrees,
+      entryPoints: [entry.oclif],
+      outfile: join(fresh, 'oclif.cjs'),
+    }),
+    build({ ...program, define, entryPoints: [entry.sync], outfile: join(fresh, 'sync.cjs') }),
     build({ ...daemon, define, entryPoints: [entry.controller], outfile: join(fresh, 'controller.mjs') }),
     build({ ...daemon, define, entryPoints: [entry.agent], outfile: join(fresh, 'agent.mjs') }),
   ]);

@@ -14,7 +14,7 @@ export async function serveSource(order: SyncOrder, { out, incoming, signal }: S
       ignoreTexts: ignore && order.delete,
       rules,
       signal,
-      skipped: (path, why) => void out.putEncoded(encodeReport({ do: 'skip', path, why })),
+      skipped: (path, why, how) => void out.putEncoded(encodeReport({ do: how, path, why })),
     });
     const source = new Source(entries, reader, out);
     await source.run(incoming, () => undefined);

@@ -1,11 +1,11 @@
 /**
  * The program. Short commands are run from here, without oclif; help, and what is called rarely, by `oclif.cjs` beside
- * this file. Must not load `node:http`, zod or oclif: they cost more than the command.
+ * this file, and what works on trees by `sync.cjs`. Must not load `node:http`, zod or oclif: they cost more than the command.
  */
 import { enableCompileCache } from 'node:module';
 import { join } from 'node:path';
 import { codeCacheFolder } from './code-cache.ts';
-import { isHot, table } from './commands/all.ts';
+import { isHot, isOfTrees, table } from './commands/all.ts';
 import { writeNow } from './output.ts';
 import { Shell } from './shell.ts';
 import type { Parsed } from './table/parse.ts';
@@ -29,8 +29,9 @@ function main(args: readonly string[]): void {
   if (parsed.kind === 'help' || !isHot(parsed.command)) {
     const codeCache = codeCacheFolder(process.env);
     if (codeCache !== undefined) enableCompileCache(codeCache);
-    const { main: withOclif } = require(join(__dirname, 'oclif.cjs')) as typeof import('./oclif/main.ts');
-    withOclif(args);
+    const file = parsed.kind === 'command' && isOfTrees(parsed.command) ? 'sync.cjs' : 'oclif.cjs';
+    const rest = require(join(__dirname, file)) as { readonly main: (args: readonly string[]) => void };
+    rest.main(args);
     return;
   }
   const { command, values, argv } = parsed;

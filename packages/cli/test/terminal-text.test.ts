@@ -3,7 +3,15 @@ import type { ServerResponse } from 'node:http';
 import { dirname, join } from 'node:path';
 import { StandInController } from '@codex-remote/client/testing';
 import { controllerPaths } from '@codex-remote/platform';
-import { type ExecRecord, encodeRecord, RemoteError, streamId } from '@codex-remote/protocol/wire';
+import { bytePath } from '@codex-remote/platform/tree';
+import {
+  type ExecRecord,
+  encodeRecord,
+  RemoteError,
+  streamId,
+  syncBlockHeaderBytes,
+  syncJsonItem,
+} from '@codex-remote/protocol/wire';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { commands } from '../src/commands/all.ts';
 import { installedCli, type Ran, runCli, runProgram } from './support/cli.ts';
@@ -172,6 +180,28 @@ const event = (value: object): ExecRecord => ({ kind: 'event', value: poisoned(v
 const ends = (last: object) => [...output, event({ finished: last })];
 const begins = (first: object) => event({ started: { view: first, attached: true } });
 
+/** What a target says of a sync, as one block that is not compressed. */
+function syncSays(...items: readonly Uint8Array[]): ExecRecord {
+  const payload = Buffer.concat(items);
+  const header = Buffer.alloc(syncBlockHeaderBytes);
+  header.writeUInt32BE(payload.byteLength, 1);
+  header.writeUInt32BE(payload.byteLength, 5);
+  return { kind: 'data', stream: streamId.content, offset: 0, bytes: Buffer.concat([header, payload]) };
+}
+const synced = [
+  syncSays(
+    syncJsonItem('report', {
+      do: 'refuse',
+      path: Buffer.from(hostileBytes).toString('latin1'),
+      why: hostileText,
+    }),
+    syncJsonItem('report', { do: 'skip', path: bytePath(hostileText), why: hostileText }),
+    syncJsonItem('result', { files: 1 }),
+  ),
+  event({ end: {} }),
+];
+const folderHere = join(import.meta.dirname, 'support');
+
 /** A line for each command, or several, with what the controller answers: an object, or records. */
 const walk: Readonly<Record<string, readonly [line: string, answer: object | readonly ExecRecord[]][]>> = {
   'machine add': [['machine add box', machine]],
@@ -263,6 +293,11 @@ const walk: Readonly<Record<string, readonly [line: string, answer: object | rea
       { removed: true, mirrors: [{ machine: 'box', removed: false, error: 'e' }] },
     ],
   ],
+  'sync push': [
+    [`sync push -m box --src ${folderHere} --dst x`, synced],
+    [`sync push -m box --src ${folderHere} --dst x`, [event({ error })]],
+  ],
+  'sync pull': [[`sync pull -m box --src x --dst ${folderHere}`, [event({ error })]]],
   'token create': [
     [
       'token create --scope admin',

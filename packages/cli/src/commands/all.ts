@@ -31,10 +31,13 @@ import { machineRemove } from './machine/remove.ts';
 import { machineSet } from './machine/set.ts';
 import { machineShow } from './machine/show.ts';
 import { machineUp } from './machine/up.ts';
+
 import { projectAdd } from './project/add.ts';
 import { projectList } from './project/list.ts';
 import { projectRemove } from './project/remove.ts';
 import { projectShow } from './project/show.ts';
+import { syncPull } from './sync/pull.ts';
+import { syncPush } from './sync/push.ts';
 import { tokenCreate } from './token/create.ts';
 import { tokenList } from './token/list.ts';
 import { tokenRevoke } from './token/revoke.ts';
@@ -69,6 +72,8 @@ export const commands: readonly Command[] = [
   projectList,
   projectShow,
   projectRemove,
+  syncPush,
+  syncPull,
   tokenCreate,
   tokenList,
   tokenRevoke,
@@ -93,11 +98,15 @@ export const isHot = ({ name }: Command): boolean =>
   name === 'machine list' ||
   name === 'machine show';
 
+/** What runs from a bundle of its own. */
+export const isOfTrees = ({ name }: Command): boolean => name.startsWith('sync ');
+
 export const nouns: Readonly<Record<string, string>> = {
   machine: 'Machines: register, check, bring up and down',
   exec: 'Execs: run commands on machines and follow them',
   file: 'Files of machines: exact bytes both ways',
   project: 'Projects: the code that execs run at',
+  sync: 'Folders on both sides: only what differs travels',
   token: 'Tokens: let a CLI elsewhere use this controller',
   audit: 'Who did what: the log of starts, machines, keys and tokens',
   controller: 'The daemon on this side',

@@ -25,6 +25,7 @@ export function installedCli(): string {
     ['boot.ts', 'boot.cjs'],
     ['main.ts', 'cli.cjs'],
     ['oclif/main.ts', 'oclif.cjs'],
+    ['sync-main.ts', 'sync.cjs'],
   ] as const) {
     const define = { __CODEX_REMOTE_CLI__: '"test"' };
     buildSync({

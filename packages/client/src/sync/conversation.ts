@@ -10,7 +10,8 @@ const headers = { 'content-type': 'application/vnd.codex-remote.records' } as co
 /** One request whose body and answer travel at once. Who has it closes it on every path. */
 export class Conversation {
   readonly out: ItemWriter;
-  readonly incoming: AsyncGenerator<Incoming, void, void>;
+  /** Whoever stops reading it does not close it: `finish` reads on. */
+  readonly incoming: AsyncIterableIterator<Incoming, void, void>;
   readonly #body = new BodyPipe();
   readonly #answer: Promise<HttpResponse>;
   #receivedBytes = 0;
@@ -21,7 +22,13 @@ export class Conversation {
     this.#answer = connection.open({ method: 'POST', path, headers, body: this.#body.read(), signal });
     // Whoever reads gets it.
     this.#answer.catch((error: unknown) => this.#body.fail(RemoteError.from(error)));
-    this.incoming = this.#read();
+    const items = this.#read();
+    this.incoming = {
+      next: () => items.next(),
+      [Symbol.asyncIterator]() {
+        return this;
+      },
+    };
   }
 
   get receivedBytes(): number {

@@ -28,7 +28,7 @@ export function pushPass(
     rules,
     signal,
     ignoreTexts: ignore && order.delete,
-    skipped: (path, why) => report({ do: 'skip', path, why }),
+    skipped: (path, why, how) => report({ do: how, path, why }),
   });
   const source = new Source(entries, reader, talk.out, changed);
   return {
@@ -91,7 +91,7 @@ export function pullPass(
 
 async function* withFirst<T>(
   first: IteratorResult<T, void>,
-  rest: AsyncGenerator<T, void, void>,
+  rest: AsyncIterator<T, void, void>,
 ): AsyncGenerator<T, void, void> {
   if (first.done) return;
   yield first.value;

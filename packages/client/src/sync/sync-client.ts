@@ -66,6 +66,8 @@ class Passes {
   #sent = 0;
   #received = 0;
   #skipped = 0;
+  /** By either side: what the source cannot send is not told to the target. */
+  #refused = 0;
   #resumed = 0;
   #idle = 0;
   /** Files that the pass which runs refused because they were changed. */
@@ -83,6 +85,7 @@ class Passes {
     for (let passes = 1, changedPasses = 1; ; passes++) {
       this.#changed = [];
       this.#skipped = 0;
+      this.#refused = 0;
       try {
         await this.#pass(passes > 1);
         if (this.#changed.length === 0 || changedPasses++ === maxChangedPasses) break;
@@ -97,6 +100,7 @@ class Passes {
       ...counts,
       sent_bytes: this.#sent,
       received_bytes: this.#received,
+      refused: this.#refused,
       skipped: this.#skipped,
       resumed: this.#resumed,
     };
@@ -143,6 +147,7 @@ class Passes {
 
   #report(report: Report): void {
     if (report.do === 'skip') this.#skipped += 1;
+    if (report.do === 'refuse') this.#refused += 1;
     if (report.do === 'refuse' && report.code === 'file_changed') this.#changed.push(report);
     // What was skipped is skipped again by every pass.
     else if (report.do !== 'skip' || this.#resumed === 0) this.#order.report?.(report);

@@ -5,6 +5,7 @@ import { absoluteOf, type BytePath, type Entry, lastName, parentPath, systemPath
 import { foldsNames } from './folds.ts';
 import { type IgnoreOptions, Ignoring, type Taken } from './ignoring.ts';
 import { batchEntries } from './limits.ts';
+import { linkStaysInside } from './link-inside.ts';
 import { lookAt, targetOf, typeOf } from './look.ts';
 import { foldedName } from './names.ts';
 import { Removals } from './removals.ts';
@@ -138,8 +139,10 @@ class Comparison {
     }
     const name = lastName(entry.path);
     folder.extra?.delete(name);
-    if (folder.state === 'refused')
-      return this.#done(entry, refuse(entry, 'its folder cannot be made'), undefined);
+    if (folder.state === 'refused') {
+      const why = this.#options.heldBack?.(entry) ?? 'its folder cannot be made';
+      return this.#done(entry, refuse(entry, why), undefined);
+    }
     const twin = this.#twin(folder, name);
     if (twin !== undefined)
       return this.#done(entry, refuse(entry, `it and ${JSON.stringify(twin)} are one name there`), undefined);
@@ -154,7 +157,10 @@ class Comparison {
       return this.#makeWay(entry, folder);
     if (this.#options.checksum && now === 'file' && entry.sha256 && there?.stat.size === entry.size)
       return this.#digested(entry, there, entry.sha256);
-    return this.#done(entry, actionFor(entry, there, undefined), there);
+    const action = actionFor(entry, there, undefined);
+    if (action?.do === 'link' && !linkStaysInside(this.#root, entry.path, entry.target ?? ''))
+      return this.#done(entry, refuse(entry, 'it leads out of the tree, over a link that is there'), there);
+    return this.#done(entry, action, there);
   }
 
   #done(entry: Entry, found: Action | undefined, there: There | undefined): Promise<void> | undefined {

@@ -9,7 +9,7 @@ import {
   statSync,
 } from 'node:fs';
 import { absoluteOf, type BytePath, lastName, parentPath, systemPath } from './entry.ts';
-import { errnoOf, nameError } from './tree-error.ts';
+import { errnoOf, nameError, systemError } from './tree-error.ts';
 
 const { O_DIRECTORY, O_NOFOLLOW } = constants;
 /** Of Linux; Node does not name it. A folder that may be entered and not read can be opened with it. */
@@ -28,14 +28,18 @@ export class Folders {
   readonly #byDescriptor: boolean;
   readonly #open = new Map<BytePath, number>();
 
-  /** `root`: absolute; links on the way to it are followed, it is what its user named. Throws what the system says. */
+  /** `root`: absolute; links on the way to it are followed, it is what its user named. Throws as systemError says. */
   constructor(root: BytePath) {
-    this.root = realpathSync(systemPath(root), { encoding: 'latin1' as BufferEncoding });
     this.#byDescriptor = process.platform === 'linux' && existsSync('/proc/self/fd');
-    if (this.#byDescriptor)
-      this.#open.set('', openSync(systemPath(this.root), O_PATH | O_DIRECTORY | O_NOFOLLOW));
-    else if (!statSync(systemPath(this.root)).isDirectory())
-      throw Object.assign(new Error('not a directory'), { code: 'ENOTDIR', errno: -20 });
+    try {
+      this.root = realpathSync(systemPath(root), { encoding: 'latin1' as BufferEncoding });
+      if (this.#byDescriptor)
+        this.#open.set('', openSync(systemPath(this.root), O_PATH | O_DIRECTORY | O_NOFOLLOW));
+      else if (!statSync(systemPath(this.root)).isDirectory())
+        throw nameError('not_directory', root, 'it is not a directory');
+    } catch (error) {
+      throw systemError(root, error);
+    }
   }
 
   /**

@@ -7,7 +7,7 @@ import { batchEntries, treeLimits } from './limits.ts';
 import { entryOf, lookAt, targetOf, typeOf } from './look.ts';
 import { isGitName, isStagingName, targetFault } from './names.ts';
 import { Slice } from './slice.ts';
-import { errnoOf, overLimit } from './tree-error.ts';
+import { errnoOf, overLimit, systemError } from './tree-error.ts';
 
 export interface ScanOptions extends IgnoreOptions {
   /** The SHA-256 of each file is told. */
@@ -15,8 +15,11 @@ export interface ScanOptions extends IgnoreOptions {
   /** What is ignored is told with the tree: for whoever is to remove there what is not in it. */
   readonly ignoreTexts?: boolean | undefined;
   /** What does not travel although nobody said so: a device, a link that leads out, what cannot be read. */
-  readonly skipped?: (path: BytePath, why: string) => void;
+  readonly skipped?: (path: BytePath, why: string, how: Skipped) => void;
 }
+
+/** `skip`: no tree of ours has such a thing. `refuse`: its user would miss it: a link that leads out, what cannot be read. */
+export type Skipped = 'skip' | 'refuse';
 
 interface Folder {
   readonly path: BytePath;
@@ -61,8 +64,13 @@ class Scan {
   }
 
   async start(): Promise<void> {
+    let names: BytePath[];
+    try {
+      names = namesOf(this.#root);
+    } catch (error) {
+      throw systemError(this.#root, error);
+    }
     await this.#ignoring.start();
-    const names = namesOf(this.#root);
     await this.#ignoring.enter('', names);
     this.#open.push({ path: '', names, at: 0, taken: 'in', untold: undefined });
     this.#tellRules('', names);
@@ -98,7 +106,7 @@ class Scan {
   #name(folder: Folder, name: BytePath): Promise<void> | undefined {
     if (name === '.git' || isStagingName(name)) return undefined;
     const path = childPath(folder.path, name);
-    if (isGitName(name)) return this.#skip(path, 'some file systems take its name for .git');
+    if (isGitName(name)) return this.#skip(path, 'some file systems take its name for .git', 'refuse');
     if (path.length > treeLimits.maxPathBytes) throw overLimit('bytes in a path', treeLimits.maxPathBytes);
     const absolute = absoluteOf(this.#root, path);
     const stat = this.#asked(folder, path, () => lookAt(absolute));
@@ -108,7 +116,7 @@ class Scan {
     if (taken === 'out') return undefined;
     if (type === 'directory') return this.#enter(folder, entryOf(path, stat, undefined), taken);
     if (taken === 'pass') return undefined;
-    if (type === 'other') return this.#keep(folder, path, 'it is a device, FIFO or socket');
+    if (type === 'other') return this.#keep(folder, path, 'it is a device, FIFO or socket', 'skip');
     if (type === 'symlink') return this.#link(folder, path, stat);
     if (this.#options.checksum) return this.#digested(folder, entryOf(path, stat, undefined), absolute);
     this.#tell(folder, entryOf(path, stat, undefined));
@@ -137,7 +145,7 @@ class Scan {
     const target = this.#asked(folder, path, () => targetOf(absoluteOf(this.#root, path)));
     if (target === undefined) return;
     const fault = targetFault(path, target);
-    if (fault !== undefined) return this.#keep(folder, path, fault);
+    if (fault !== undefined) return this.#keep(folder, path, fault, 'refuse');
     this.#tell(folder, entryOf(path, stat, target));
   }
 
@@ -162,17 +170,17 @@ class Scan {
     const errno = errnoOf(error);
     if (errno === undefined) throw error;
     if (errno !== 'ENOENT' && errno !== 'ENOTDIR')
-      this.#keep(folder, path, `it cannot be read: the system answered ${errno}`);
+      this.#keep(folder, path, `it cannot be read: the system answered ${errno}`, 'refuse');
   }
 
   /** It is there: the other side leaves alone what has its name. */
-  #keep(folder: Folder, path: BytePath, why: string): undefined {
+  #keep(folder: Folder, path: BytePath, why: string, how: Skipped): undefined {
     this.#tell(folder, { path, type: 'other', mode: 0, size: 0, mtimeUs: 0 });
-    this.#skip(path, why);
+    this.#skip(path, why, how);
   }
 
-  #skip(path: BytePath, why: string): undefined {
-    this.#options.skipped?.(path, why);
+  #skip(path: BytePath, why: string, how: Skipped): undefined {
+    this.#options.skipped?.(path, why, how);
   }
 
   #tell(folder: Folder, entry: Entry): void {

@@ -35,7 +35,7 @@ export function nameError(code: ErrorCode, path: BytePath, says: string, cause?:
 
 /** errno(3) names by what they are for a name of a tree. */
 const meanings: Readonly<Record<string, readonly [ErrorCode, string]>> = {
-  ENOENT: ['file_not_found', 'it is gone'],
+  ENOENT: ['file_not_found', 'there is no such file or directory'],
   EACCES: ['file_not_permitted', 'permission denied'],
   EPERM: ['file_not_permitted', 'operation not permitted'],
   EROFS: ['file_not_permitted', 'it is on a read-only file system'],

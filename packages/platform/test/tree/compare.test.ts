@@ -197,6 +197,13 @@ test('[row 94] names that are one where case does not count are refused, the fir
   expect(await synced(from, join(to, '../both'))).toHaveLength(8);
 });
 
+test('[row 94] a link that would leave the tree over one that is there is refused', async () => {
+  const { from, to } = pair();
+  grow(from, { x: { link: 'l/y' }, 'd/z': { link: '../x' } });
+  grow(to, { '../outside/y': '', l: { link: '../outside' } });
+  expect(said(await synced(from, to))).toEqual(['make d', 'link d/z', 'refuse x']);
+});
+
 test('[row 94] a file that has other names is replaced, not changed', async () => {
   const { from, to } = pair();
   grow(from, { a: 'x' });

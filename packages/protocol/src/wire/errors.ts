@@ -80,6 +80,7 @@ const registry = {
   commit_missing: { http: 409, retryable: true, when: 'the machine does not have the commit that an exec is to run at: it is sent, or fetched, first' },
   workspace_busy: { http: 409, retryable: true, when: 'another exec has the workspace, or runs in a worktree of the project' },
   sync_path: { http: 409, retryable: false, when: 'a tree that is sent has a name or a link that no tree of ours has: one that leaves it, comes twice or is kept for git' },
+  sync_incomplete: { http: 409, retryable: false, when: 'a sync has done what it could, and names of the tree were refused; each is in `refused_names`' },
   sync_limit: { http: 413, retryable: false, when: 'a tree has more names, or more folders in folders, than are taken' },
   no_worktree: { http: 409, retryable: false, when: 'the exec ran in no worktree of a project, or what it made of that is gone' },
   exec_running: { http: 409, retryable: true, when: 'the exec has not ended yet, and that is needed' },
