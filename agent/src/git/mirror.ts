@@ -10,6 +10,9 @@ import { execRefs, receivedRefs } from './refs.ts';
 /** Older ones do not know `--end-of-options`. */
 const oldestGit: readonly [number, number] = [2, 24];
 
+/** Files from this size on go through git in pieces: the memory of the machine is its jobs'. */
+const streamedFrom = '16m';
+
 /** By this variable a git of ours is known after the death of the agent that started it. */
 export const gitMarkName = 'CODEX_REMOTE_AGENT_GIT';
 
@@ -52,7 +55,8 @@ export class Mirror {
   /** A call on this repository. */
   call(args: readonly string[], more: Omit<GitCall, 'args' | 'gitDir'> = {}): GitCall {
     const env = { ...more.env, [gitMarkName]: this.#world.mark };
-    return { ...more, args, gitDir: this.path, env };
+    const config = { 'core.bigFileThreshold': streamedFrom, ...more.config };
+    return { ...more, args, gitDir: this.path, config, env };
   }
 
   /** Makes it where it is not. Throws `git_missing`, `git_failed`, `disk_low`. */

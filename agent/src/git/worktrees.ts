@@ -10,6 +10,7 @@ import {
   type WorktreeState,
 } from '@codex-remote/protocol/schema';
 import { type Clock, RemoteError } from '@codex-remote/protocol/wire';
+import PQueue from 'p-queue';
 import type { Entries } from '../exec/entries.ts';
 import { Turns } from '../files/turns.ts';
 import { checkOut, linkWorktree, makeRoot, type Tree, unlinkWorktree } from './checkout.ts';
@@ -40,6 +41,9 @@ export interface WorktreesOptions extends WorktreeFolders {
   readonly log?: Pick<Logger, 'warn'> | undefined;
 }
 
+/** More of them at once are not sooner done, and leave less of the machine to those that run. */
+const checkoutsAtOnce = 4;
+
 /** What an exec of a project works on. */
 export interface WorktreeFiles {
   readonly mirror: Mirror;
@@ -55,6 +59,7 @@ export class Worktrees {
   readonly #leases = new Leases();
   /** Refs of a mirror are written by one at a time: nobody takes away what another is just naming. */
   readonly #turns = new Turns();
+  readonly #checkouts = new PQueue({ concurrency: checkoutsAtOnce });
   readonly #stop = new AbortController();
   /** Execs that are on their way to be accepted, and their projects. */
   readonly #held = new Map<string, string>();
@@ -117,14 +122,15 @@ export class Worktrees {
     const { project, workspace } = spec;
     const signal = AbortSignal.any([this.#stop.signal, ...(asked ? [asked] : [])]);
     const { projects } = this.#options;
-    await projects.use(project, async () => {
-      const umask = await this.#options.umask();
+    if (workspace !== undefined) this.#leases.take(project, workspace, id);
+    const umask = await this.#options.umask();
+    const made = this.#checkouts.add(async () => {
       if (workspace === undefined) return this.#makeOwn(id, spec, umask, signal);
-      this.#leases.take(project, workspace, id);
       const folder = join(this.#options.workspaces, project);
       const away = await prepareWorkspace(this.#mirror(spec), folder, workspace, spec, { umask, signal });
       if (away !== undefined) void removeTree(away).catch(() => undefined);
     });
+    await projects.use(project, () => made);
   }
 
   /**

@@ -139,7 +139,7 @@ function notStarted(error: unknown): unknown {
   if (code !== 'ENOENT' && code !== 'EACCES') return error;
   return new RemoteError(
     'git_missing',
-    'git is not installed here',
+    'git is not installed, or not where PATH leads',
     { hint: 'install git, or let PATH lead to it' },
     error,
   );
