@@ -27,7 +27,7 @@ test('every failpoint is met by programs that do their work', { timeout: 240_000
     await invited.close();
     await cli.json(['machine', 'up', 'local']);
 
-    await lab.start('ends', 'exit 7');
+    await lab.start('ends', 'echo x >kept; exit 7', ['--artifact', 'kept']);
     await cli.json(['exec', 'wait', '--id', 'ends'], 7);
     await lab.start('stubborn', 'trap "" TERM; echo ready; while :; do sleep 0.05; done');
     await lab.ready('stubborn');

@@ -101,12 +101,13 @@ function endOf(entry: Entry | undefined): ExecEnded | undefined {
 function endedExec(state: ExecEnded, acknowledgedMs: number | undefined): EndedExec {
   const { exec_id: id, stdout_bytes, stderr_bytes, ended_at } = state;
   const dropped = (state.stdout_dropped_bytes ?? 0) + (state.stderr_dropped_bytes ?? 0);
+  const kept = state.artifacts?.bytes ?? 0;
   const endedMs = ended_at ? Date.parse(ended_at) : 0;
   return {
     id,
     endedMs,
     acknowledgedMs: acknowledgedMs ?? endedMs,
-    bytes: stdout_bytes + stderr_bytes - dropped,
+    bytes: stdout_bytes + stderr_bytes - dropped + kept,
   };
 }
 

@@ -2,7 +2,7 @@
 export interface RetentionLimits {
   readonly maxCount: number;
   readonly maxAgeMs: number;
-  /** Output of all finished execs together. */
+  /** Output and artifacts of all finished execs together. */
   readonly maxTotalBytes: number;
 }
 

@@ -1,5 +1,5 @@
 import type { Logger } from '@codex-remote/platform';
-import type { ArtifactsState, WorktreeState } from '@codex-remote/protocol/schema';
+import type { ArtifactsState, ExecEnded, WorktreeState } from '@codex-remote/protocol/schema';
 import type { Clock } from '@codex-remote/protocol/wire';
 import type { ExecFolder } from '../folder/folder.ts';
 import type { StoredIdentity, StoredSpec } from '../folder/stored.ts';
@@ -9,6 +9,8 @@ export interface EndedJob {
   readonly folder: ExecFolder;
   readonly spec: StoredSpec;
   readonly identity: StoredIdentity;
+  /** How it ended: its verdict but for what is added to that. */
+  readonly end: ExecEnded;
 }
 
 /** What is told together with the verdict. */
@@ -29,11 +31,13 @@ export interface SettleStep {
   isNeeded(job: EndedJob): boolean | Promise<boolean>;
   /**
    * Done again where an agent died before the verdict was on disk: the second time gives what the first would have given.
-   * `signal` is aborted when the step's time is over, when a cancel wants the end now, and when the agent stops; then it
-   * returns soon with what it has.
+   * `signal` is aborted, with a `CutReason`, when the step's time is over, when a cancel wants the end now, and when the agent
+   * stops. Then it returns soon with what it has; what it returns to an agent that stops is nobody's.
    */
   settle(job: EndedJob, signal: AbortSignal): Promise<Settled>;
 }
+
+export type CutReason = 'time' | 'cancel' | 'stop';
 
 export interface SettleLimits {
   /** For the question whether there is something to do. */
@@ -62,7 +66,7 @@ export interface Settling {
   /** Never rejects: a verdict waits for it. */
   readonly settled: Promise<Settled>;
   /** What is left of it is cut short; idempotent. */
-  cut(): void;
+  cut(why: 'cancel' | 'stop'): void;
 }
 
 /** The steps between the end of a job and its verdict, in their order, and their limits of time. */
@@ -84,7 +88,7 @@ export class Settler {
     const asked = this.#steps.map((step) => ({ step, needed: isNeeded(step, job) }));
     if (asked.every(({ needed }) => needed === false)) return undefined;
     const stop = new AbortController();
-    return { settled: this.#settle(asked, job, begins, stop.signal), cut: () => stop.abort() };
+    return { settled: this.#settle(asked, job, begins, stop.signal), cut: (why) => stop.abort(why) };
   }
 
   async #settle(
@@ -116,7 +120,7 @@ export class Settler {
 
   async #step(step: SettleStep, job: EndedJob, cut: AbortSignal): Promise<Settled> {
     const due = new AbortController();
-    const late = this.#clock.setTimer(this.#limits.stepMs, () => due.abort());
+    const late = this.#clock.setTimer(this.#limits.stepMs, () => due.abort('time' satisfies CutReason));
     const stop = AbortSignal.any([cut, due.signal]);
     const left = Promise.withResolvers<undefined>();
     const patience = onAbort(stop, () =>

@@ -182,7 +182,7 @@ export class Supervisor {
     this.look();
     if (isEnded(this.#state)) return [];
     if (this.#exitSeen || this.#settling) {
-      if (cause === 'cancel') this.#settling?.cut();
+      if (cause === 'cancel') this.#settling?.cut('cancel');
       await this.#verdict();
       return [];
     }
@@ -231,7 +231,7 @@ export class Supervisor {
   /** Stops watching, and what is being ended is left: the intent is on disk, the next agent goes on. Idempotent. */
   close(): void {
     this.#closed = true;
-    this.#settling?.cut();
+    this.#settling?.cut('stop');
     this.#unwatch();
   }
 
@@ -364,7 +364,7 @@ export class Supervisor {
   }
 
   #settle(state: ExecEnded): void {
-    const job = { folder: this.#folder, spec: this.#spec, identity: this.#identity };
+    const job = { folder: this.#folder, spec: this.#spec, identity: this.#identity, end: state };
     const begun = this.#context.settler.begin(job, () => this.#settles());
     if (!begun) return this.#conclude(state, {});
     this.#unwatch();

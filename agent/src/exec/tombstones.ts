@@ -57,7 +57,7 @@ export class Tombstones {
     this.#database.exec('BEGIN');
     try {
       for (const state of states)
-        this.#insert.run(state.exec_id, JSON.stringify(state), Math.trunc(removedMs));
+        this.#insert.run(state.exec_id, JSON.stringify(remembered(state)), Math.trunc(removedMs));
       this.#trim.run();
       this.#database.exec('COMMIT');
     } catch (error) {
@@ -80,4 +80,9 @@ export class Tombstones {
   close(): void {
     this.#database.close();
   }
+}
+
+/** What was kept of it is gone with its folder. */
+function remembered({ artifacts: _gone, ...state }: ExecEnded) {
+  return state;
 }

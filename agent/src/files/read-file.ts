@@ -22,6 +22,8 @@ export interface FileSink {
 
 export interface ReadOrder {
   readonly path: Buffer;
+  /** What it is called where that is another name. */
+  readonly shownAs?: Uint8Array;
   readonly from: number;
   readonly maxBytes?: number | undefined;
   /** It must still be this one. */
@@ -41,7 +43,7 @@ export async function readFile(order: ReadOrder, sink: FileSink): Promise<void> 
   const { file, stat } = await openRegular('read', path);
   try {
     if (version !== undefined && versionOf(stat) !== version) throw changed('read', path);
-    await sink.write(encodeRecord({ kind: 'event', value: { file: infoOf(path, stat) } }));
+    await sink.write(encodeRecord({ kind: 'event', value: { file: infoOf(order.shownAs ?? path, stat) } }));
     const limit = order.maxBytes ?? Number.POSITIVE_INFINITY;
     const next = from + (await new Reading(order, file, stat, sink).send(limit));
     const complete = await isEnd(file, next, stat);

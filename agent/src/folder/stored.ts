@@ -36,6 +36,8 @@ export const storedSpec = z.object({
   log_limit_bytes: z.number().optional(),
   log_limit_action: z.enum(logLimitActions).optional(),
   ephemeral: z.boolean().optional(),
+  /** Globs, from `cwd`. */
+  artifacts: z.array(z.string()).optional(),
   queue: queueName.optional(),
   /** Whole ids. */
   after: z.array(execId).optional(),

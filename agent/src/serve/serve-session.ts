@@ -9,6 +9,7 @@ import type { ExecStore } from '../store/store.ts';
 import { parseOrRefuse } from './parse.ts';
 import { receiveStart } from './receive-start.ts';
 import { serveReports } from './reports.ts';
+import { artifactVerbs } from './serve-artifacts.ts';
 import { fileVerbs } from './serve-files.ts';
 import { gitVerbTable } from './serve-git.ts';
 import { syncVerbTable } from './serve-sync.ts';
@@ -63,6 +64,7 @@ function verbTable({
     }),
     ...gitVerbTable({ git: store.git, policy: () => store.policy.get() }),
     ...syncVerbTable({ home: store.environment.user.home, policy: () => store.policy.get() }),
+    ...artifactVerbs(store),
     'agent.info': (channel) => reply<'agent.info'>(channel, info(store, version)),
     'agent.stop': async (channel) => {
       await reply<'agent.stop'>(channel, { running: store.runningIds() });
@@ -127,7 +129,7 @@ function verbTable({
   return new Map(Object.entries(table));
 }
 
-/** Two of these and a state fit one message. */
+/** More than that of a stream is for who reads its log. */
 const maxTailBytes = 28 * 1024;
 
 async function reply<V extends AgentVerb>(channel: Channel, value: VerbReply<V>): Promise<void> {

@@ -4,6 +4,7 @@ import { normalize } from 'node:path';
 import { failpoint } from '@codex-remote/platform';
 import type { ExecEnded, ExecSpec, ExecState, WorktreeState } from '@codex-remote/protocol/schema';
 import { RemoteError } from '@codex-remote/protocol/wire';
+import { parseGlobs } from '../artifacts/glob.ts';
 import { commandLine } from '../exec/command.ts';
 import type { DiskReserve } from '../exec/disk-reserve.ts';
 import { currentState, type Entries } from '../exec/entries.ts';
@@ -136,6 +137,7 @@ export class Acceptance {
     const { reserve, worktrees } = this.#parts;
     const { spec, script } = request;
     this.#parts.policy.check({ ...spec, text_sha256: textDigest(spec, script) }, spec.exec_id);
+    if (spec.artifacts) parseGlobs(spec.artifacts);
     reserve.check();
     if (!spec.worktree) return this.#admit(request, digest);
     checkInside(spec.cwd);
@@ -255,6 +257,7 @@ export class Acceptance {
       ...(spec.log_limit_bytes !== undefined && { log_limit_bytes: spec.log_limit_bytes }),
       ...(spec.log_limit_action !== undefined && { log_limit_action: spec.log_limit_action }),
       ...(spec.ephemeral && { ephemeral: true }),
+      ...(spec.artifacts && { artifacts: spec.artifacts }),
       ...(waits.queue !== undefined && { queue: waits.queue }),
       ...(waits.after && { after: [...waits.after] }),
       ...(waits.after_any && { after_any: [...waits.after_any] }),

@@ -18,6 +18,8 @@ import {
   type SignalName,
 } from '@codex-remote/protocol/schema';
 import { type Clock, RemoteError } from '@codex-remote/protocol/wire';
+import { ArtifactStep } from '../artifacts/artifact-step.ts';
+import { type ArtifactLimits, defaultArtifactLimits } from '../artifacts/limits.ts';
 import { currentUser, type LoginEnvironment, type User } from '../environment/login-environment.ts';
 import { EnvironmentSource } from '../environment/source.ts';
 import { adoptAll } from '../exec/adoption.ts';
@@ -33,6 +35,7 @@ import { defaultRetention, type RetentionLimits } from '../exec/retention.ts';
 import { Settler, type SettlerOptions } from '../exec/settle.ts';
 import { Tombstones } from '../exec/tombstones.ts';
 import { Watches } from '../exec/watches.ts';
+import type { ExecFolder } from '../folder/folder.ts';
 import { GitParts } from '../git/git-parts.ts';
 import { defaultWorktreeLimits, type WorktreeLimits } from '../git/worktree-retention.ts';
 import { HolePuncher } from '../logs/hole-puncher.ts';
@@ -65,7 +68,8 @@ export interface ExecStoreOptions {
   readonly puncher?: string;
   readonly retention?: RetentionLimits;
   readonly worktrees?: WorktreeLimits;
-  /** What is done between the end of a job and its verdict, in this order. */
+  readonly artifacts?: ArtifactLimits;
+  /** What is done between the end of a job and its verdict, in this order, in place of what there is to do. */
   readonly settle?: Partial<Pick<SettlerOptions, 'steps' | 'limits'>>;
   /** Starts are refused with `disk_low` when less is free. */
   readonly diskReserveBytes?: number;
@@ -86,6 +90,9 @@ export interface CancelResult {
 }
 
 const defaultSpares = 3;
+
+/** A state and two tails: with its frame it is within `maxFrameBytes`. */
+const maxReportBytes = 63 * 1024;
 
 /**
  * All execs of this agent. The folders are the truth and this is their cache: opening it after any crash finds every exec
@@ -152,7 +159,8 @@ export class ExecStore {
     const puncher = new HolePuncher(options.puncher ?? findTool('fallocate'), this.#staging);
     const logReserve = options.logReserve ?? new DiskReserve(home, defaultLogReserveBytes);
     this.#logLimits = new LogLimits(clock, puncher, logReserve);
-    const settler = new Settler({ steps: [], ...options.settle, clock, log: options.log });
+    const steps = [new ArtifactStep(clock, options.artifacts ?? defaultArtifactLimits)];
+    const settler = new Settler({ steps, ...options.settle, clock, log: options.log });
     this.#watches = new Watches(machine, this.#entries, this.#logLimits, settler);
     this.#retainer = new Retainer(
       this.#entries,
@@ -234,15 +242,21 @@ export class ExecStore {
     return currentState(this.#entries.get(id));
   }
 
+  /** Throws as `get` does. */
+  folderOf(id: string): ExecFolder {
+    return this.#entries.get(id).folder;
+  }
+
   /** The state and the last bytes of both streams. Throws as `get` does. */
   report(id: string, tailBytes: number): ExecReport {
     const entry = this.#entries.get(id);
     const state = currentState(entry);
+    const room = Math.floor((maxReportBytes - Buffer.byteLength(JSON.stringify(state))) / 2);
     if (tailBytes === 0) return { state };
     const { folder } = entry;
     const inodes = folder.journal()?.identity?.log_inodes;
     const [stdout, stderr] = (['stdout', 'stderr'] as const).map((name) =>
-      readTail(folder.file(name), tailBytes, folder.released.of(name), inodes?.[name]),
+      readTail(folder.file(name), Math.min(tailBytes, room), folder.released.of(name), inodes?.[name]),
     );
     return { state, ...(stdout && { stdout_tail: stdout }), ...(stderr && { stderr_tail: stderr }) };
   }

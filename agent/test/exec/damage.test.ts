@@ -86,7 +86,7 @@ describe('a journal that was cut', () => {
     const ids = copies(spec.exec_id, length, (folder, at) => truncateSync(join(folder, 'journal'), at));
     lab.store = lab.open();
     for (const id of ids.values())
-      expect([id, lab.store.get(id)]).toMatchObject([id, { status: 'finished', exit_code: 7 }]);
+      expect([id, await lab.store.ended(id)]).toMatchObject([id, { status: 'finished', exit_code: 7 }]);
     await expectNoSecondStart([...ids.values()], spec);
   });
 
@@ -156,7 +156,7 @@ describe('a byte that was changed', () => {
       const view = (state: ExecState) =>
         Object.fromEntries(same.map((key) => [key, state[key as keyof ExecState]]));
       for (const [at, id] of ids) {
-        const state = lab.store.get(id);
+        const state = await lab.store.ended(id);
         if (state.warnings?.includes('state_damaged')) {
           if (state.status === 'finished') expect([at, state.exit_code]).toEqual([at, 7]);
           else expect([at, state]).toMatchObject([at, { status: 'lost', safe_to_retry: false }]);

@@ -69,8 +69,8 @@ describe('the home of an agent of 0.1.0', () => {
     expect(Buffer.from(stdout_tail?.bytes ?? []).toString()).toBe('from stdin\n');
   });
 
-  test('has one that ended while no agent was there, and its record counts', () => {
-    expect(open().get('v1-running')).toMatchObject({
+  test('has one that ended while no agent was there, and its record counts', async () => {
+    expect(await open().ended('v1-running')).toMatchObject({
       status: 'finished',
       reason: 'signaled',
       exit_code: 137,

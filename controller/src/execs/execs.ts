@@ -176,8 +176,7 @@ export class Execs {
     write: (records: Uint8Array) => Promise<void>,
     signal: AbortSignal,
   ): Promise<{ complete: boolean; view: ExecView }> {
-    const found = await this.#finder.find(idOrPrefix, machineName, signal);
-    this.#require('logs:read', found);
+    const found = await this.readable(idOrPrefix, machineName, signal);
     const { machine, link, execId, entry } = found;
     if (!link.live && entry && isEnded(entry.report.state)) {
       const kept = keptLogs(entry.report, entry.report.state, select);
@@ -203,14 +202,20 @@ export class Execs {
     return { complete: relayed.complete && !endedSince, view };
   }
 
+  /** The machine of an exec whose output, and what is kept of it, this caller may read. */
+  async readable(idOrPrefix: string, machineName: string | undefined, signal: AbortSignal): Promise<Found> {
+    const found = await this.#finder.find(idOrPrefix, machineName, signal);
+    this.#require('logs:read', found);
+    return found;
+  }
+
   /** The first event of a watch: the exec as it is now. */
   async attach(
     idOrPrefix: string,
     machineName: string | undefined,
     signal: AbortSignal,
   ): Promise<StartReply> {
-    const found = await this.#finder.find(idOrPrefix, machineName, signal);
-    this.#require('logs:read', found);
+    const found = await this.readable(idOrPrefix, machineName, signal);
     await found.link.session(found.link.patience(resumeWaitMs), signal).catch(() => undefined);
     return { view: await this.get(found.execId, found.machine.name, 0, signal), attached: true };
   }
@@ -329,10 +334,10 @@ export class Execs {
     if (rights && !reach?.has(machine.name)) throw rights.refuse(scope, machine.name);
   }
 
-  /** Without the tails where the caller may not read logs. */
+  /** Without the tails, and what its artifacts are, where the caller may not read logs. */
   #viewOf(machine: MachineRecord, link: MachineLink, report: ExecReport, asOf?: string): ExecView {
     const readable = this.#rights?.logs.has(machine.name) ?? true;
-    return viewOf(machine, link, readable ? report : { state: report.state }, asOf);
+    return viewOf(machine, link, readable ? report : { state: withoutFiles(report.state) }, asOf);
   }
 
   /**
@@ -400,7 +405,12 @@ export class Execs {
     const machine = this.#options.registry.get(entry.machine);
     return (
       machine &&
-      this.#viewOf(machine, this.#options.links.of(machine.name), { state: entry.report.state }, entry.as_of)
+      this.#viewOf(
+        machine,
+        this.#options.links.of(machine.name),
+        { state: withoutFiles(entry.report.state) },
+        entry.as_of,
+      )
     );
   }
 
@@ -422,4 +432,11 @@ export class Execs {
 /** The last report of an exec: its end with both tails, and nobody who could still write. */
 function isWhole({ state, stdout_tail, stderr_tail }: ExecReport): boolean {
   return isEnded(state) && !state.writers_remaining && stdout_tail !== undefined && stderr_tail !== undefined;
+}
+
+/** How many artifacts there are and how large is no more than how much output there is. */
+function withoutFiles(state: ExecState): ExecState {
+  if (!isEnded(state) || !state.artifacts) return state;
+  const { count, bytes } = state.artifacts;
+  return { ...state, artifacts: { files: [], count, bytes } };
 }

@@ -1,10 +1,12 @@
+import type { Capability } from '@codex-remote/protocol/schema';
 import { RecordParser, RemoteError, recordHeaderBytes } from '@codex-remote/protocol/wire';
 import { checkCapabilities } from '../execs/agent-call.ts';
 import { type ReadOptions, readResumed } from '../links/read-resumed.ts';
 
-/** What a machine sends about a file or folder, and where it goes on when the connection breaks. */
+/** What a machine sends of files, and where it goes on when the connection breaks. */
 export interface FileStream<End> {
-  readonly verb: 'file.list' | 'file.read';
+  readonly verb: 'file.list' | 'file.read' | 'artifact.list' | 'artifact.read';
+  readonly needs: Capability;
   /** The request that begins, or goes on, where the last whole record ended. */
   params(): unknown;
   /** A data record of so many bytes. Throws `protocol_error` when it does not follow what came before. */
@@ -35,7 +37,7 @@ export async function relayFile<End>(stream: FileStream<End>, options: RelayOpti
     {
       name: stream.verb,
       open: (session) => {
-        checkCapabilities(link, ['files']);
+        checkCapabilities(link, [stream.needs]);
         pieces = new Pieces();
         const channel = session.open(stream.verb, stream.params());
         channel.end();

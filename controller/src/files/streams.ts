@@ -22,11 +22,14 @@ export interface ReadOrder {
   readonly from: number;
   readonly maxBytes?: number | undefined;
   readonly version?: string | undefined;
+  /** Of what is kept of this exec, in place of a file. */
+  readonly execId?: string;
 }
 
 /** Pages of a folder; goes on behind the last entry that was passed on. */
 export class ListStream implements FileStream<ListEnd> {
   readonly verb = 'file.list';
+  readonly needs = 'files';
   readonly #order: ListOrder;
   #left: number;
   #cursor: string | undefined;
@@ -65,7 +68,8 @@ export class ListStream implements FileStream<ListEnd> {
 
 /** The bytes of a file; goes on at the next one, and only in the same content. */
 export class ContentStream implements FileStream<ReadEnd> {
-  readonly verb = 'file.read';
+  readonly verb: 'file.read' | 'artifact.read';
+  readonly needs: 'files' | 'artifacts';
   readonly #order: ReadOrder;
   #next: number;
   #file: FileInfo | undefined;
@@ -73,15 +77,18 @@ export class ContentStream implements FileStream<ReadEnd> {
   #begun = false;
 
   constructor(order: ReadOrder) {
+    [this.verb, this.needs] =
+      order.execId === undefined ? ['file.read', 'files'] : ['artifact.read', 'artifacts'];
     this.#order = order;
     this.#next = order.from;
   }
 
   params() {
-    const { path, from, maxBytes } = this.#order;
+    const { execId, path, from, maxBytes } = this.#order;
     this.#begun = false;
     const version = this.#file?.version ?? this.#order.version;
     return {
+      ...(execId !== undefined && { exec_id: execId }),
       path,
       from: this.#next,
       ...(maxBytes !== undefined && { max_bytes: maxBytes - (this.#next - from) }),
@@ -97,17 +104,17 @@ export class ContentStream implements FileStream<ReadEnd> {
     this.#next += bytes;
     const { from, maxBytes } = this.#order;
     if (this.#next > Number.MAX_SAFE_INTEGER || (maxBytes !== undefined && this.#next - from > maxBytes))
-      throw new RemoteError('protocol_error', 'file.read gives more than was asked for');
+      throw new RemoteError('protocol_error', `${this.verb} gives more than was asked for`);
   }
 
   event(value: unknown): { pass?: object; end?: ReadEnd } {
     const event = parsed(readEvent, value, this.verb);
     if ('end' in event) {
       if (!this.#begun || event.end.next !== this.#next)
-        throw new RemoteError('protocol_error', 'file.read ends where it has not come to');
+        throw new RemoteError('protocol_error', `${this.verb} ends where it has not come to`);
       return { end: event.end };
     }
-    if (this.#begun) throw new RemoteError('protocol_error', 'file.read says twice what it is');
+    if (this.#begun) throw new RemoteError('protocol_error', `${this.verb} says twice what it is`);
     this.#begun = true;
     // The reader knows it from the first connection.
     if (this.#file) return {};
@@ -116,7 +123,8 @@ export class ContentStream implements FileStream<ReadEnd> {
   }
 }
 
-function parsed<T>(
+/** A record as `schema` has it. Throws `protocol_error`. */
+export function parsed<T>(
   schema: { safeParse(value: unknown): { success: boolean; data?: T } },
   value: unknown,
   verb: string,

@@ -8,7 +8,6 @@ import {
   fileVersion,
   listCursor,
   maxListEntries,
-  remotePath,
   writeParams,
 } from '@codex-remote/protocol/schema';
 import { RemoteError } from '@codex-remote/protocol/wire';
@@ -19,17 +18,10 @@ import { RequestBody } from '../execs/request-body.ts';
 import type { MachinePlace } from '../files/machine-requests.ts';
 import { type ApiCall, type ApiContext, auditCaller } from './context.ts';
 import { drained } from './drained.ts';
-import { machineParams, queryCount, queryFlag } from './query.ts';
+import { machineParams, pathInQuery, queryCount, queryFlag } from './query.ts';
 import type { RecordResponse } from './record-response.ts';
 
 const defaultListLimit = 1000;
-
-/** Base64url of the bytes of a path. */
-export const pathInQuery = z
-  .string()
-  .regex(/^[A-Za-z0-9_-]*$/, 'base64url')
-  .transform((text): Uint8Array => Buffer.from(text, 'base64url'))
-  .pipe(remotePath);
 
 const placeQuery = z.object({ path_b64: pathInQuery, connect_wait_ms: queryCount.default(0) });
 

@@ -1,3 +1,4 @@
+import { remotePath } from '@codex-remote/protocol/schema';
 import { z } from 'zod';
 
 /** Numbers and lists as they come in a query string. */
@@ -26,6 +27,13 @@ export const queryJson = z.string().transform((text, context): unknown => {
     return z.NEVER;
   }
 });
+
+/** Base64url of the bytes of a path. */
+export const pathInQuery = z
+  .string()
+  .regex(/^[A-Za-z0-9_-]*$/, 'base64url')
+  .transform((text): Uint8Array => Buffer.from(text, 'base64url'))
+  .pipe(remotePath);
 
 export const execParams = z.object({ id: z.string().min(1).max(64) });
 export const machineParams = z.object({ name: z.string().min(1).max(300) });

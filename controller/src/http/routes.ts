@@ -1,4 +1,5 @@
 import type { Scope } from '../access/scopes.ts';
+import { listArtifacts, readArtifact } from './artifact-routes.ts';
 import { listAudit, verifyAudit } from './audit-routes.ts';
 import type { ApiCall, ApiContext } from './context.ts';
 import { changeDirect, controllerStatus, rotateCertificate, stopController } from './controller-routes.ts';
@@ -95,6 +96,8 @@ export const routes: readonly Route[] = [
   { method: 'GET', url: '/v1/execs/:id', scope: 'exec:read', kind: 'json', handle: getExec },
   { method: 'GET', url: '/v1/execs/:id/logs', scope: 'logs:read', kind: 'records', handle: readLogs },
   { method: 'GET', url: '/v1/execs/:id/watch', scope: 'logs:read', kind: 'records', handle: watchExec },
+  { method: 'GET', url: '/v1/execs/:id/artifacts', scope: 'logs:read', kind: 'records', handle: listArtifacts },
+  { method: 'GET', url: '/v1/execs/:id/artifacts/read', scope: 'logs:read', kind: 'records', handle: readArtifact },
   { method: 'POST', url: '/v1/execs/:id/cancel', scope: 'exec:run', kind: 'json', handle: cancelExec },
   { method: 'GET', url: '/v1/audit', scope: 'admin', kind: 'json', handle: listAudit },
   { method: 'GET', url: '/v1/audit/verify', scope: 'admin', kind: 'json', handle: verifyAudit },

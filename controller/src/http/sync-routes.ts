@@ -9,8 +9,7 @@ import type { MachinePlace } from '../files/machine-requests.ts';
 import type { SyncCaller } from '../sync/exchange.ts';
 import { type ApiCall, type ApiContext, auditCaller } from './context.ts';
 import { drained } from './drained.ts';
-import { pathInQuery } from './file-routes.ts';
-import { machineParams, queryCount, queryFlag } from './query.ts';
+import { machineParams, pathInQuery, queryCount, queryFlag } from './query.ts';
 import type { RecordResponse } from './record-response.ts';
 
 const orderQuery = z.object({

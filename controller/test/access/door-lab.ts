@@ -177,16 +177,20 @@ export class DoorLab {
     await new Promise<void>((resolve) => there.listen(0, '127.0.0.1', resolve));
     this.port = (there.address() as AddressInfo).port;
     for (const machine of ['box', 'other']) {
-      const state = finished(`e-${machine}`);
-      world.connect(machine, (_channel, verb, params) => {
+      const kept = { path: 'report.md', size: 1, sha256: '0'.repeat(64) };
+      const artifacts = { files: [kept], count: 1, bytes: 1 };
+      const state = { ...finished(`e-${machine}`), artifacts };
+      const serve = (verb: string, params: unknown) => {
         const { exec_id } = params as { exec_id?: string };
         if (exec_id !== state.exec_id) return unknownExec();
-        if (verb === 'exec.logs') throw new RemoteError('log_gone', 'nothing is kept here');
+        if (verb === 'exec.logs' || verb.startsWith('artifact.'))
+          throw new RemoteError('log_gone', 'nothing is kept here');
         const tail = { from: 0, bytes: Buffer.from(`output of ${machine}`) };
         if (verb === 'exec.get') return { state, stdout_tail: tail, stderr_tail: tail };
         if (verb === 'exec.cancel') return { state, already_finished: true, leftover_pids: [] };
         return { state, attached: true };
-      });
+      };
+      world.connect(machine, (_channel, verb, params) => serve(verb, params), ['queues', 'artifacts']);
     }
   }
 }

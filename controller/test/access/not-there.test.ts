@@ -97,6 +97,14 @@ describe('tails are output', () => {
     }
   });
 
+  test('what is kept of an exec is output: its number is no secret', async () => {
+    const reader = (await lab.token(['exec:read'])).token;
+    const logs = (await lab.token(['logs:read'])).token;
+    const kept = async (token: string) => JSON.stringify(await json('/v1/execs/e-other', token));
+    expect(await kept(reader)).toContain('"artifacts":{"files":[],"count":1,"bytes":1}');
+    expect(await kept(logs)).toContain('report.md');
+  });
+
   test('who may run on one machine and see all reads the output of that one alone', async () => {
     const { token } = await lab.token(['exec:read', 'exec:run:box']);
     expect(await json('/v1/execs/e-other', token)).not.toHaveProperty('stdout_tail');

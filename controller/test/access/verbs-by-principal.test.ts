@@ -63,6 +63,8 @@ POST /v1/execs                          | + +  F + + F F  F F F F  M M F F F  U 
 GET /v1/execs/:id                       | + +  F + + + +  F F F F  N N N N F  U U U U U
 GET /v1/execs/:id/logs                  | + +  F + + F +  F F F F  N N F N F  U U U U U
 GET /v1/execs/:id/watch                 | + +  F + + F +  F F F F  N N F N F  U U U U U
+GET /v1/execs/:id/artifacts             | + +  F + + F +  F F F F  N N F N F  U U U U U
+GET /v1/execs/:id/artifacts/read        | + +  F + + F +  F F F F  N N F N F  U U U U U
 POST /v1/execs/:id/cancel               | + +  F + + F F  F F F F  N N F F F  U U U U U
 GET /v1/execs-wait                      | + +  F + + + +  F F F F  N N N N F  U U U U U
 GET /v1/audit                           | + +  F F F F F  F F F F  F F F F F  U U U U U
@@ -107,6 +109,7 @@ const requests: Readonly<Record<string, { query?: string; body?: unknown }>> = {
   'GET /v1/execs/:id/logs': {
     query: `select=${encodeURIComponent('{"streams":["stdout"],"follow":false}')}`,
   },
+  'GET /v1/execs/:id/artifacts/read': { query: 'path_b64=eA' },
   'POST /v1/execs/:id/cancel': { body: { signal: 'TERM', grace_ms: 0 } },
   'GET /v1/execs-wait': { query: 'id=e-box&max_wait_ms=1' },
   'POST /v1/tokens': { body: { scopes: ['exec:read'] } },

@@ -12,11 +12,11 @@ export function usageLine(spec: CommandSpec): string {
   return `codex-remote ${spec.name}${word}${argv}${Object.keys(spec.flags).length > 0 ? ' [flags]' : ''}`;
 }
 
-/** `-m, --machine NAME`. */
+/** `-m, --machine NAME`; with `...` where it may be given again. */
 export function flagTitle(name: string, flag: Flag): string {
   const short = flag.char === undefined ? '' : `-${flag.char}, `;
   const aliases = (flag.aliases ?? []).map((alias) => `, --${alias}`).join('');
-  return `${short}--${name}${aliases}${flag.kind === 'switch' ? '' : ` ${flag.value}`}`;
+  return `${short}--${name}${aliases}${flag.kind === 'switch' ? '' : ` ${flag.value}`}${flag.kind === 'many' ? '...' : ''}`;
 }
 
 /** A help fits in what an agent reads at once. */

@@ -62,6 +62,13 @@ const finished = view({
   duration_ms: 5,
   spawn_error: 'e',
   leftover_pids: [3],
+  artifacts: {
+    files: [{ path: 'p', size: 1, sha256: 's', name: 'n' }],
+    count: 1,
+    bytes: 1,
+    skipped: [{ path: 'p', why: 'w' }],
+    error: 'e',
+  },
 });
 const lost = view({ status: 'lost', reason: 'r', ended_at: 't', safe_to_retry: true, why: 'w', detail: 'd' });
 const queued = view({ status: 'queued', reason: 'dependency', position: 2, waiting_for: ['a', 'b'] });
@@ -258,6 +265,7 @@ const walk: Readonly<Record<string, readonly [line: string, answer: object | rea
     ['exec cancel x y --yes', { view: lost, already_finished: false, leftover_pids: [] }],
   ],
   'exec list': [['exec list', { execs: [finished, lost, queued, running], total: 4, more: true }]],
+  'exec artifacts': [finished, lost, queued].map((each) => ['exec artifacts x', each]),
   'file stat': [['file stat -m box x', file]],
   'file list': [
     [

@@ -1,4 +1,4 @@
-import type { ExecState, ExecView } from '@codex-remote/protocol/schema';
+import type { ArtifactsState, ExecState, ExecView } from '@codex-remote/protocol/schema';
 import { defaultTailBytes, lastLine, type RawTail, type TailLimit, textTail } from './tail.ts';
 
 export type NextAction = 'wait' | 'done' | 'fix-config';
@@ -54,6 +54,10 @@ export interface Answer {
   spawn_error?: string;
   leftover_pids?: number[];
   warnings?: string[];
+  /** What is kept of it; the files may be the first ones only. */
+  artifacts?: ArtifactsState;
+  /** Its job is over; the end comes with what is kept of it. */
+  settling?: true;
   /** Of the job on its machine, while it runs. */
   pid?: number;
   last_output_at?: string;
@@ -112,8 +116,13 @@ export function answerOf(view: ExecView, options: AnswerOptions): Answer {
     ...(state.writers_remaining ? { writers_remaining: true as const } : {}),
     ...given('warnings', state.warnings?.length ? state.warnings : undefined),
     ...(state.status === 'running'
-      ? { ...given('pid', state.pid), ...given('last_output_at', state.last_output_at) }
+      ? {
+          ...given('settling', state.settling),
+          ...given('pid', state.pid),
+          ...given('last_output_at', state.last_output_at),
+        }
       : {}),
+    ...(state.status === 'finished' || state.status === 'lost' ? given('artifacts', state.artifacts) : {}),
     ...output(view, options.tails),
   };
 }
@@ -198,7 +207,13 @@ function rawTail(tail: ExecView['stdout_tail']): RawTail | undefined {
   return tail === undefined ? undefined : { from: tail.from, bytes: Buffer.from(tail.base64, 'base64') };
 }
 
-/** The answer on one line of at most `limit` bytes: tails lose lines from their beginning, as much as is needed. */
+/** Of the artifacts, on a line that is short. */
+const briefArtifacts = { files: 10, bytes: 1000, skipped: 3 };
+
+/**
+ * The answer on one line of at most `limit` bytes: the first artifacts, and tails lose lines from their beginning, as much as
+ * is needed.
+ */
 export function briefAnswer(
   view: ExecView,
   now: number,
@@ -206,6 +221,7 @@ export function briefAnswer(
   lineBytes: (answer: Answer) => number,
 ): Answer {
   const answer = answerOf(view, { now, tails: 'default' });
+  if (answer.artifacts) answer.artifacts = firstOf(answer.artifacts);
   const [stdout, stderr] = [rawTail(view.stdout_tail), rawTail(view.stderr_tail)];
   for (
     let bytes = defaultTailBytes;
@@ -216,6 +232,19 @@ export function briefAnswer(
     if (bytes === 0) break;
   }
   return answer;
+}
+
+function firstOf({ files, skipped, ...rest }: ArtifactsState): ArtifactsState {
+  let bytes = 0;
+  const fits = (one: object): boolean => {
+    bytes += Buffer.byteLength(JSON.stringify(one)) + 1;
+    return bytes <= briefArtifacts.bytes;
+  };
+  return {
+    ...rest,
+    files: files.slice(0, briefArtifacts.files).filter(fits),
+    ...given('skipped', skipped?.slice(0, briefArtifacts.skipped).filter(fits)),
+  };
 }
 
 function given<K extends string, V>(name: K, value: V | undefined): { [name in K]?: V } {

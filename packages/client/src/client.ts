@@ -445,11 +445,13 @@ function needsOf({
   log_limit_bytes,
   log_limit_action,
   worktree,
+  artifacts,
 }: ExecSpec): Capability[] {
   const needs: Capability[] = [];
   if (queue !== undefined || after || after_any) needs.push('queues');
   if (log_limit_bytes !== undefined || log_limit_action !== undefined) needs.push('log_limit');
   if (worktree !== undefined) needs.push('git');
+  if (artifacts) needs.push('artifacts');
   return needs;
 }
 

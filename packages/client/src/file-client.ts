@@ -5,12 +5,20 @@ import type {
   FileWritten,
   FolderMade,
 } from '@codex-remote/protocol/schema';
-import { type Clock, type ExecRecord, RemoteError, streamId } from '@codex-remote/protocol/wire';
+import { type Clock, RemoteError } from '@codex-remote/protocol/wire';
 import { type Connection, jsonHeaders } from './connection.ts';
-import { readRecords } from './records.ts';
+import {
+  checkAttributes,
+  eventOf,
+  eventsOf,
+  type FilePart,
+  readContent,
+  readInfo,
+  textOf,
+} from './file-content.ts';
 import { Resume } from './resume.ts';
 import { sendFile } from './send-file.ts';
-import { arrayOf, booleanOf, numberOf, objectOf, stringOf, wrong } from './shape.ts';
+import { arrayOf, booleanOf, numberOf, objectOf } from './shape.ts';
 import type { UploadSource } from './upload.ts';
 import { eventField } from './views.ts';
 
@@ -48,12 +56,6 @@ export interface FolderPage {
   readonly next_cursor?: string;
 }
 
-/** What a read gives, in order: the file, its bytes, their end. */
-export type FilePart =
-  | { readonly kind: 'file'; readonly file: FileInfo }
-  | { readonly kind: 'data'; readonly bytes: Uint8Array }
-  | { readonly kind: 'end'; readonly next: number; readonly complete: boolean };
-
 type Options = { readonly signal?: AbortSignal | undefined };
 
 /** Files of machines, through the controller's API. What only looks is asked again where the controller goes away meanwhile. */
@@ -81,7 +83,7 @@ export class FileClient {
     const path = pathOf(address, 'list', { limit: page.limit, cursor: page.cursor });
     return this.#again(options, async () => {
       const entries: FileEntry[] = [];
-      for await (const record of this.#records(path, options)) {
+      for await (const record of eventsOf(this.#connection, path, options)) {
         const { value } = eventOf(record);
         const end = eventField(value, 'end');
         if (end === undefined) {
@@ -102,40 +104,14 @@ export class FileClient {
   }
 
   /** Goes on by position where the controller went away, in the same content: throws `file_changed` where it is another. */
-  async *read(order: FileReadOrder, options: Options = {}): AsyncGenerator<FilePart, void, void> {
-    const resume = new Resume(this.#clock, options.signal);
-    const { from, maxBytes } = order;
-    let version = order.version;
-    let [next, begun] = [from, false];
-    for (;;) {
-      const max_bytes = maxBytes === undefined ? undefined : maxBytes - (next - from);
-      const path = pathOf(order, 'read', { from: next, max_bytes, version });
-      try {
-        for await (const record of this.#records(path, options)) {
-          if (record.kind === 'data') {
-            if (record.stream !== streamId.content || record.offset !== next || !begun)
-              throw wrong('the content of the file', 'in order');
-            next += record.bytes.byteLength;
-            resume.received();
-            yield { kind: 'data', bytes: record.bytes };
-            continue;
-          }
-          const { value } = eventOf(record);
-          const end = eventField(value, 'end');
-          if (end !== undefined) {
-            yield { kind: 'end', next, complete: booleanOf(eventField(end, 'complete'), 'complete') };
-            return;
-          }
-          const file = readInfo(eventField(value, 'file'));
-          version = file.version ?? version;
-          if (!begun) yield { kind: 'file', file };
-          begun = true;
-        }
-        throw new RemoteError('stream_cut', 'the file ended without its last record');
-      } catch (error) {
-        await resume.after(error);
-      }
-    }
+  read(order: FileReadOrder, options: Options = {}): AsyncGenerator<FilePart, void, void> {
+    const { from, maxBytes, version } = order;
+    return readContent(
+      this.#connection,
+      this.#clock,
+      { from, maxBytes, version, pathOf: (fields) => pathOf(order, 'read', fields) },
+      options,
+    );
   }
 
   /** Sent again by itself, under its id, where the content can be read again. */
@@ -179,15 +155,6 @@ export class FileClient {
     return objectOf(answer, verb);
   }
 
-  async *#records(path: string, options: Options): AsyncGenerator<ExecRecord, void, void> {
-    const response = await this.#connection.open({ method: 'GET', path, ...options });
-    for await (const record of readRecords(response.body)) {
-      const failure = record.kind === 'event' ? eventField(record.value, 'error') : undefined;
-      if (failure !== undefined) throw RemoteError.fromWire(failure);
-      yield record;
-    }
-  }
-
   /** For what changes nothing and is answered in one piece. */
   async #again<T>({ signal }: Options, ask: () => Promise<T>): Promise<T> {
     const resume = new Resume(this.#clock, signal);
@@ -225,40 +192,11 @@ function pathOf(
   return `/v1/machines/${encodeURIComponent(machine)}/files/${verb}?${query.join('&')}`;
 }
 
-function eventOf(record: ExecRecord): { value: unknown } {
-  if (record.kind !== 'event') throw wrong('a record', 'an event');
-  return record;
-}
-
-export function readInfo(value: unknown): FileInfo {
-  const info = objectOf(value, 'file');
-  checkAttributes(info);
-  numberOf(info.uid, 'uid');
-  numberOf(info.gid, 'gid');
-  textOf(info, 'path');
-  const { version, ...rest } = value as FileInfo;
-  // It becomes part of a command line.
-  return version !== undefined && /^[0-9a-f-]+$/.test(version) ? { ...rest, version } : rest;
-}
-
 function readEntry(value: unknown): FileEntry {
   const entry = objectOf(value, 'entry');
   checkAttributes(entry);
   textOf(entry, 'name');
   return value as FileEntry;
-}
-
-function checkAttributes(value: Record<string, unknown>): void {
-  stringOf(value.type, 'type');
-  numberOf(value.size, 'size');
-  numberOf(value.mode, 'mode');
-  stringOf(value.mtime, 'mtime');
-}
-
-/** `name`, or `name_b64` where it is no UTF-8: one of them must be there. */
-function textOf<K extends string>(source: unknown, name: K): { [F in K | `${K}_b64`]?: string } {
-  const field = eventField(source, name) === undefined ? `${name}_b64` : name;
-  return { [field]: stringOf(eventField(source, field), name) } as { [F in K | `${K}_b64`]?: string };
 }
 
 /** It becomes part of a command line. */

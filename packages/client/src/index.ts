@@ -9,6 +9,7 @@ export * from './client.ts';
 export * from './connection.ts';
 export * from './endpoint.ts';
 export * from './file-client.ts';
+export { type FilePart, readInfo } from './file-content.ts';
 export * from './follow.ts';
 export * from './http.ts';
 export * from './json-lines.ts';

@@ -100,6 +100,9 @@ export const failpoints = [
   'agent.kill.after',
   'agent.orphaned.before',
   'agent.orphaned.after',
+  /** What is kept of an exec takes its place in the exec's folder. */
+  'agent.artifacts.before',
+  'agent.artifacts.after',
   'agent.end.before',
   'agent.end.after',
   'agent.report.before',

@@ -183,6 +183,7 @@ describe('a decision', () => {
     expect(ruleOf(policy, { ...base, cwd: '/srv' })).toBe('allowed');
     expect(ruleOf(policy, { ...base, stdin: true })).toBe('stdin');
     expect(ruleOf(policy, { ...base, worktree })).toBe('project');
+    expect(ruleOf(policy, { ...base, artifacts: ['*'] })).toBe('files');
     expect(ruleOf(policy, cmd('true'))).toBe('command');
     expect(ruleOf(policy, { ...base, command: { kind: 'script' } })).toBe('command');
   });

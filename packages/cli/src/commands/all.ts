@@ -8,6 +8,7 @@ import { controllerServe } from './controller/serve.ts';
 import { controllerStart } from './controller/start.ts';
 import { controllerStatus } from './controller/status.ts';
 import { controllerStop } from './controller/stop.ts';
+import { execArtifacts } from './exec/artifacts.ts';
 import { execCancel } from './exec/cancel.ts';
 import { execList } from './exec/list.ts';
 import { execLogs } from './exec/logs.ts';
@@ -62,6 +63,7 @@ export const commands: readonly Command[] = [
   execWait,
   execCancel,
   execList,
+  execArtifacts,
   fileRead,
   fileWrite,
   fileList,

@@ -15,7 +15,7 @@ export const machineFlag = one(read.machine, 'NAME', 'the machine (default: $COD
   char: 'm',
 });
 export const oneId = one(read.execId, 'ID', 'exec id or a unique prefix of it');
-export const manyIds = many(read.execId, 'ID', 'exec id or a unique prefix of it; repeatable');
+export const manyIds = many(read.execId, 'ID', 'exec id or a unique prefix of it');
 export const connectWait = one(
   read.duration,
   'TIME',

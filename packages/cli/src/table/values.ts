@@ -53,6 +53,17 @@ export const time: ReadValue<number> = (text, context) => {
   return context.now - duration(text, context);
 };
 
+const maxGlobBytes = 512;
+
+/** A glob of files below a directory. */
+export const glob: ReadValue<string> = (text, { flag }) => {
+  const wrong = text === '' || text.includes('\0') || text.startsWith('/') || text.split('/').includes('..');
+  if (wrong) throw bad(flag, text, "a glob from the exec's directory and not out of it, such as out/*.json");
+  if (Buffer.byteLength(text) > maxGlobBytes)
+    throw bad(flag, text, `a glob of at most ${maxGlobBytes} bytes`);
+  return text;
+};
+
 /** A whole number from 0 on. */
 export const count: ReadValue<number> = (text, { flag }) => {
   if (!/^\d{1,15}$/.test(text)) throw bad(flag, text, 'a whole number');

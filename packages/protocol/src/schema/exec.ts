@@ -108,6 +108,9 @@ const common = {
   warnings: z.array(z.string()).optional(),
 };
 
+/** What is left of one that has run. */
+const kept = { artifacts: artifactsState.optional() };
+
 /** What the agent knows of one exec: fields exist only where they can be true. */
 export const execState = z.discriminatedUnion('status', [
   z.object({
@@ -138,7 +141,7 @@ export const execState = z.discriminatedUnion('status', [
     /** For `failed_to_start`: what could not be done. */
     spawn_error: z.string().optional(),
     leftover_pids: z.array(z.number().int()).optional(),
-    artifacts: artifactsState.optional(),
+    ...kept,
   }),
   z.object({
     ...common,
@@ -150,6 +153,7 @@ export const execState = z.discriminatedUnion('status', [
     why: z.string().max(64).optional(),
     /** `why` for people. */
     detail: z.string().max(1000).optional(),
+    ...kept,
   }),
 ]);
 export type ExecState = z.infer<typeof execState>;

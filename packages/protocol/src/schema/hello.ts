@@ -67,10 +67,20 @@ const capabilities = z.array(z.string().regex(/^[a-z0-9._-]{1,32}$/)).max(32);
  *   trust       `trust.set`
  *   files       `file.stat`, `file.list`, `file.read`, `file.write`, `file.remove`, `file.mkdir`
  *   policy      `policy.get`, `policy.set`: it enforces a policy of its own
+ *   artifacts   `artifacts` of an ExecSpec; `artifact.list`, `artifact.read`
  *   git         `worktree` of an ExecSpec; `git.have`, `git.receive`, `git.fetch`, `git.remove`
  *   sync        `sync.push`, `sync.pull`
  */
-export const ownCapabilities = ['queues', 'log_limit', 'trust', 'files', 'policy', 'git', 'sync'] as const;
+export const ownCapabilities = [
+  'queues',
+  'log_limit',
+  'trust',
+  'files',
+  'policy',
+  'git',
+  'sync',
+  'artifacts',
+] as const;
 export type Capability = (typeof ownCapabilities)[number];
 
 export const transportKind = z.enum(['unix', 'wss', 'ws']);

@@ -102,6 +102,7 @@ export function decide(policy: MachinePolicy, request: PolicyRequest): Decision 
   if (request.cwd !== undefined && !policy.cwd?.includes(request.cwd))
     return refused('cwd', `--cwd ${request.cwd} is not among its directories`);
   if (request.worktree) return refused('project', 'what runs in a worktree is what its files say');
+  if (request.artifacts) return refused('files', '--artifact would keep files that no listed command shows');
   if (request.stdin) return refused('stdin', '--stdin can be a program to what reads it');
   const { command } = request;
   if (command.kind !== 'argv' && command.shell !== undefined)

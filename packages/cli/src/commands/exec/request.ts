@@ -19,8 +19,8 @@ export const requestFlags = {
   cmd: one(read.nonEmpty, 'STRING', 'a shell string, in the login environment'),
   script: one(read.nonEmpty, 'FILE', 'a local script; - is our stdin'),
   cwd: one(read.nonEmpty, 'DIR', 'directory there (default: home, or the worktree)'),
-  env: many(read.nonEmpty, 'K=V', 'a variable; K alone: its value here; repeatable'),
-  'env-file': many(read.nonEmpty, 'FILE', 'lines of K=V; repeatable'),
+  env: many(read.nonEmpty, 'K=V', 'a variable; K alone: its value here'),
+  'env-file': many(read.nonEmpty, 'FILE', 'lines of K=V'),
   ...worktreeFlags,
   shell: one(read.nonEmpty, 'SH', 'for --cmd and --script (default bash, else sh; login: yours)'),
   timeout: one(read.duration, 'TIME', 'end the job after this (exit 124)'),
@@ -35,14 +35,16 @@ export const requestFlags = {
   stdin: one(read.nonEmpty, 'FILE', 'its stdin (default: empty); - is ours'),
   merge: flagSwitch('both streams to stdout, in order'),
   queue: one(read.queueName, 'NAME', 'take turns in this queue'),
-  after: many(read.execId, 'ID', 'start once this exec has exited with 0; repeatable'),
-  'after-any': many(read.execId, 'ID', 'start once this exec has ended; repeatable'),
+  after: many(read.execId, 'ID', 'start once this exec has exited with 0'),
+  'after-any': many(read.execId, 'ID', 'start once this exec has ended'),
+  artifact: many(read.glob, 'GLOB', 'keep what matches when it ends'),
   'connect-wait': connectWait,
 } as const;
 
 export type RequestValues = ValuesOf<typeof requestFlags>;
 
 const maxLabel = 200;
+const maxGlobs = 64;
 /** `cmd`, environment and argv travel in one spec of at most 4 MiB; this leaves room for JSON. */
 const maxCommandBytes = 2 * 1024 * 1024;
 
@@ -81,6 +83,8 @@ export function startRequest(
   if (values.timeout === 0) throw usage(name, '--timeout 0 leaves no time');
   if ((values.label?.length ?? 0) > maxLabel) throw usage(name, `--label is at most ${maxLabel} characters`);
   checkWorktreeFlags(command, values);
+  if ((values.artifact?.length ?? 0) > maxGlobs)
+    throw usage(name, `--artifact may be given ${maxGlobs} times`);
   const execId = values.id ?? newId(context.clock.wall(), urandom);
   const bytes =
     values.cmd === undefined
@@ -111,6 +115,7 @@ export function startRequest(
     ...(values.queue === undefined ? {} : { queue: values.queue }),
     ...(values.after === undefined ? {} : { after: [...values.after] }),
     ...(values['after-any'] === undefined ? {} : { after_any: [...values['after-any']] }),
+    ...(values.artifact === undefined ? {} : { artifacts: [...values.artifact] }),
   };
   return {
     machine,

@@ -19,7 +19,7 @@ export const projectAdd = command({
   flags: {
     project: projectFlag,
     repo: one(read.nonEmpty, 'URL|DIR', 'where it is: a folder in a repository here, or a URL'),
-    machine: many(read.machine, 'NAME', 'only for this machine; repeatable', { char: 'm' }),
+    machine: many(read.machine, 'NAME', 'only for this machine', { char: 'm' }),
     'default-ref': one(read.gitRef, 'REF', 'what is meant where an exec gives no --ref'),
   },
   positional: 'project',

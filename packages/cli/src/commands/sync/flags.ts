@@ -10,8 +10,8 @@ import { machineOf } from '../exec/address.ts';
 
 /** What both directions take. */
 export const treeFlags = {
-  exclude: many(read.nonEmpty, 'PATTERN', 'leave out, as a line of .gitignore would; repeatable'),
-  include: many(read.nonEmpty, 'PATTERN', 'take in what is ignored or excluded; repeatable'),
+  exclude: many(read.nonEmpty, 'PATTERN', 'leave out, as a line of .gitignore would'),
+  include: many(read.nonEmpty, 'PATTERN', 'take in what is ignored or excluded'),
   'no-ignore': flagSwitch('take what .gitignore files leave out too'),
   delete: flagSwitch('remove what the source does not have; asks, or needs --yes'),
   yes: flagSwitch('do not ask'),

@@ -19,8 +19,8 @@ export const tokenCreate = command({
     'Scopes: machines:read, exec:read (states), logs:read (output too), exec:run[:MACHINE] (all three there too), files:read[:MACHINE], files:write[:MACHINE] (reading too), sync:write[:PROJECT], admin (everything but the host itself).',
   ].join('\n'),
   flags: {
-    scope: many(read.nonEmpty, 'SCOPE', 'what it may do; repeatable'),
-    machine: many(read.machine, 'NAME', 'only on this machine; repeatable', { char: 'm' }),
+    scope: many(read.nonEmpty, 'SCOPE', 'what it may do'),
+    machine: many(read.machine, 'NAME', 'only on this machine', { char: 'm' }),
     ttl: one(read.durationOrNone, 'TIME', 'it ends after this (default 30d), or none'),
     label: one(read.text, 'TEXT', 'what it is for'),
     output: one(read.nonEmpty, 'FILE', 'write it to a new file, 0600, in place of showing it'),
