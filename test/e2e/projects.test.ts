@@ -1,5 +1,7 @@
 import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
 import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { text } from 'node:stream/consumers';
 import { Cli, cliProgram, fullSize, SshLab, TcpProxy } from '@codex-remote/test/lab';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { GitLab } from '../../packages/client/test/git/support/lab.ts';
@@ -31,7 +33,7 @@ describe('the code of a project', () => {
   /** Runs a shell line in the project and gives what it wrote, with the last line of the answer. */
   async function run(folder: string, ref: string, line: string, ...more: string[]) {
     const lines = await cli.lines(['exec', 'run', ...flags(folder, ref), ...more, '--', 'sh', '-c', line]);
-    const output = lines.filter(({ type }) => type === 'log').map(({ line: text }) => text);
+    const output = lines.filter(({ type }) => type === 'log').map(({ line: written }) => written);
     return { output, ...(lines.at(-1) as Answer) } as Answer & { output: unknown[] };
   }
   /** What fails before anything starts. */
@@ -85,7 +87,7 @@ describe('the code of a project', () => {
     const lines = await there.lines([
       ...['exec', 'run', '-m', 'box', '--project', '.', '--ref', 'WORKTREE', '--', 'sh', '-c', line],
     ]);
-    const output = lines.filter(({ type }) => type === 'log').map(({ line: text }) => text);
+    const output = lines.filter(({ type }) => type === 'log').map(({ line: written }) => written);
     // biome-ignore format: as a shell sorts and prints them
     expect(output).toEqual([' s p =-n=NAME=a=grüße=link=name=new', 'line=run=x.bat=ran', '6', '-n']);
     expect(lines.at(-1)).toMatchObject({ exit_code: 0, ref: 'WORKTREE', dirty: true });
@@ -163,12 +165,32 @@ describe('the code of a project', () => {
 
   test('a connection that breaks while commits are sent: they are sent again, and are there once [row 50]', async () => {
     here.repository('big');
-    here.write('big', 'noise', randomBytes(20 * mb));
+    here.write('big', 'noise', randomBytes(8 * mb));
     const commit = here.commit('big');
-    const cut = proxy.cutAfter('up', 8 * mb);
+    const cut = proxy.cutAfter('up', 3 * mb);
     const running = run('big', 'main', 'wc -c <noise');
     await cut;
-    expect(await running).toMatchObject({ commit, output: [String(20 * mb)], exit_code: 0 });
+    expect(await running).toMatchObject({ commit, output: [String(8 * mb)], exit_code: 0 });
+  });
+
+  test('who is told to stop while commits are sent says so; nothing has started, and nothing of it goes on', async () => {
+    const before = await execs();
+    here.write('big', 'noise', randomBytes(8 * mb));
+    here.commit('big');
+    proxy.shape('up', { bytesPerSecond: 4 * mb });
+    const reached = seen(proxy, mb);
+    const child = cli.spawn(['exec', 'run', ...flags('big', 'main'), '--', 'true']);
+    const output = text(child.stdout);
+    const ended = once(child, 'close');
+    await reached;
+    child.kill('SIGTERM');
+    expect((await ended)[0]).toBe(255);
+    proxy.shape('up');
+    expect(JSON.parse(await output)).toMatchObject({
+      type: 'error',
+      error: { code: 'cancelled', sent: 'no' },
+    });
+    expect(await execs()).toBe(before);
   });
 
   test('what does not exist, or is not given, is told before anything starts', async () => {
@@ -292,3 +314,15 @@ describe('the code of a project', () => {
     }
   });
 });
+
+/** Resolves when so many bytes have gone up. */
+function seen(proxy: TcpProxy, bytes: number): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  let left = bytes;
+  void proxy.cutWhere('up', 'rst', (piece) => {
+    left -= piece.byteLength;
+    if (left < 0) resolve();
+    return undefined;
+  });
+  return promise;
+}

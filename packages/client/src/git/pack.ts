@@ -1,4 +1,4 @@
-import type { GitCall } from '@codex-remote/platform/git';
+import { type GitCall, streamedBlobs } from '@codex-remote/platform/git';
 import { maxShallow, RemoteError } from '@codex-remote/protocol/wire';
 import type { UploadSource } from '../upload.ts';
 import type { Repository } from './repository.ts';
@@ -92,6 +92,9 @@ export function revisionsOf({ commit, without }: PackPlan): readonly string[] {
   ];
 }
 
+/** Of each thread that looks for deltas. */
+const boundedMemory = { 'pack.windowMemory': '32m', 'pack.deltaCacheSize': '32m' };
+
 /** The pack as git makes it, anew each time that it is read; `told` hears of its bytes. */
 export function packOf(
   { git }: Repository,
@@ -109,7 +112,8 @@ export function packOf(
     again: true,
     async *read() {
       const input = [Buffer.from(`${lines.join('\n')}\n`, 'latin1')];
-      const pack = git.start({ ...call, args }, { input, signal });
+      const config = { ...call.config, ...streamedBlobs, ...boundedMemory };
+      const pack = git.start({ ...call, config, args }, { input, signal });
       try {
         for await (const piece of pack.stdout as AsyncIterable<Uint8Array>) {
           told(piece.byteLength);

@@ -35,14 +35,35 @@ export class SnapshotStore {
       renameSync(this.#dir, old);
       rmSync(old, { recursive: true, force: true });
     }
+    this.#sweep();
     mkdirSync(join(this.objects, 'pack'), { recursive: true, mode: 0o700 });
   }
 
   /** A folder of one run, removed by who asked for it. */
   scratch(): string {
-    const dir = join(this.#dir, `tmp-${process.pid}-${Date.now().toString(36)}`);
+    const dir = join(this.#dir, `${scratchPrefix}${process.pid}-${scratches++}`);
     mkdirSync(dir, { recursive: true, mode: 0o700 });
     return dir;
+  }
+
+  /** Removes what runs left that were ended in the middle. */
+  #sweep(): void {
+    for (const name of entriesOf(this.#dir)) {
+      const pid = name.startsWith(scratchPrefix) ? Number.parseInt(name.slice(scratchPrefix.length), 10) : 0;
+      if (pid > 0 && pid !== process.pid && !isAlive(pid))
+        rmSync(join(this.#dir, name), { recursive: true, force: true });
+    }
+  }
+}
+
+const scratchPrefix = 'tmp-';
+let scratches = 0;
+
+function isAlive(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code !== 'ESRCH';
   }
 }
 

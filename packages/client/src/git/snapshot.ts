@@ -1,6 +1,6 @@
 import { copyFileSync, lstatSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import type { GitCall } from '@codex-remote/platform/git';
+import { type GitCall, streamedBlobs } from '@codex-remote/platform/git';
 import { RemoteError } from '@codex-remote/protocol/wire';
 import { readCommit } from './commit.ts';
 import type { Repository } from './repository.ts';
@@ -81,7 +81,13 @@ export function storedIn(store: SnapshotStore, repository: Repository): Pick<Git
 }
 
 /** Objects are read once, soon; an index of one file needs no other. */
-const writing = { 'core.looseCompression': '1', 'core.splitIndex': 'false', 'core.untrackedCache': 'false' };
+const writing = {
+  ...streamedBlobs,
+  'core.looseCompression': '1',
+  'pack.compression': '1',
+  'core.splitIndex': 'false',
+  'core.untrackedCache': 'false',
+};
 
 async function treeOf(
   { git, gitDir }: Repository,

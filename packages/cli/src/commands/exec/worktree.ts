@@ -11,6 +11,7 @@ import {
 import type { ProjectView, WorktreeSpec } from '@codex-remote/protocol/schema';
 import { RemoteError } from '@codex-remote/protocol/wire';
 import type { Context } from '../../context.ts';
+import { Watchdog } from '../../signals.ts';
 import { usage } from '../../table/bind.ts';
 import { flagSwitch, one, type ValuesOf } from '../../table/flag.ts';
 import * as read from '../../table/values.ts';
@@ -58,12 +59,18 @@ export async function inWorktree(
 ): Promise<Prepared> {
   const { project, ref } = values;
   if (project === undefined) return { start, warnings: [] };
+  const watchdog = new Watchdog({ readerGone: context.output.readerGone });
   try {
     const source = await sourceOf(project, start.machine ?? '', context);
     const wanted = ref ?? source.view?.default_ref;
     if (wanted === undefined)
       throw usage({ name: command }, `--project ${source.key} needs --ref REF: it has no default`);
-    const { warnings, ...placed } = await source.place(wanted, values['include-large'] === true, start);
+    const { warnings, ...placed } = await source.place(
+      wanted,
+      values['include-large'] === true,
+      start,
+      watchdog.signal,
+    );
     const worktree: WorktreeSpec = {
       project: source.key,
       ref: wanted,
@@ -74,7 +81,10 @@ export async function inWorktree(
     };
     return { start: { ...start, spec: { ...start.spec, worktree } }, warnings };
   } catch (error) {
-    throw beforeStart(error, start);
+    if (context.output.readerGone.aborted) throw context.output.readerGone.reason;
+    throw beforeStart(watchdog.signal.aborted ? stopped() : error, start);
+  } finally {
+    watchdog.close();
   }
 }
 
@@ -84,6 +94,12 @@ export function withWarnings(
   more: readonly string[],
 ): { warnings?: readonly string[] } {
   return more.length === 0 ? {} : { warnings: [...(own ?? []), ...more] };
+}
+
+function stopped(): RemoteError {
+  return new RemoteError('cancelled', 'told to stop before the exec was started', {
+    hint: 'repeat it: what the machine has by now is not sent again',
+  });
 }
 
 /** The exec has an id, and whatever happened: nothing of it was sent. */
@@ -107,6 +123,7 @@ interface Source {
     ref: string,
     includeLarge: boolean,
     start: StartRequest,
+    signal: AbortSignal,
   ): Promise<Pick<WorktreeSpec, 'commit' | 'tree' | 'dirty' | 'base'> & { warnings: readonly string[] }>;
 }
 
@@ -143,10 +160,10 @@ function checkMachine({ project, machines }: ProjectView, machine: string): void
 }
 
 function sentFrom(repository: Repository, key: string, context: Context): Source {
-  const { client, clock, paths, output } = context;
+  const { client, clock, paths } = context;
   return {
     key,
-    async place(ref, includeLarge, { machine = '', connectWaitMs }) {
+    async place(ref, includeLarge, { machine = '', connectWaitMs }, signal) {
       const progress = sendingNotes(context, machine);
       const { leftOut, sentBytes, ...placed } = await bring({
         repository,
@@ -156,7 +173,7 @@ function sentFrom(repository: Repository, key: string, context: Context): Source
         ref,
         includeLarge,
         sending: progress,
-        signal: output.readerGone,
+        signal,
       });
       note(
         context,
@@ -167,11 +184,11 @@ function sentFrom(repository: Repository, key: string, context: Context): Source
   };
 }
 
-function fetchedThere(view: ProjectView, { client, clock, output }: Context): Source {
+function fetchedThere(view: ProjectView, { client, clock }: Context): Source {
   return {
     key: view.project,
     view,
-    async place(ref, _includeLarge, { machine = '', connectWaitMs }) {
+    async place(ref, _includeLarge, { machine = '', connectWaitMs }, signal) {
       if (ref === worktreeRef)
         throw new RemoteError(
           'unknown_ref',
@@ -182,7 +199,7 @@ function fetchedThere(view: ProjectView, { client, clock, output }: Context): So
         );
       const address = { machine, project: view.project, connectWaitMs };
       const placed = await new GitClient(client.connection, clock).fetch(address, ref, {
-        signal: output.readerGone,
+        signal,
       });
       return { ...placed, dirty: false, warnings: [] };
     },
