@@ -148,7 +148,11 @@ export const hostileRows: readonly Row[] = [
     fault: 'sync bomb',
     sees: '`sync_limit` for names and folders without end, in the memory of one name a folder; `disk_low` for content that does not fit',
   },
-  { row: 96, fault: 'pull that brings files which run by themselves', sees: notYet, argued: notYet },
+  {
+    row: 96,
+    fault: 'pull that brings files which run by themselves',
+    sees: 'each is listed with what obeys it and held back, unless `--allow-autorun`; all else is written',
+  },
   {
     row: 97,
     fault: 'control sequences, C1, bidi, line separators in output, names, errors',

@@ -13,6 +13,7 @@ import { httpTarget } from './http.ts';
 import { cursorTarget, datingTarget, recordsTarget } from './logs.ts';
 import { auditTarget, scopeTarget, tokenTarget } from './secrets.ts';
 import { knownHostsTarget, sshConfigTarget, sshTargetTarget } from './ssh.ts';
+import { ignoreTarget, linkTarget, manifestTarget } from './trees.ts';
 import { frameTarget, messageTarget, sessionTarget } from './wire.ts';
 
 /** Everything that reads what others wrote, or what lay on a disk. */
@@ -38,4 +39,7 @@ export const targets: readonly Target[] = [
   tokenTarget,
   scopeTarget,
   auditTarget,
+  manifestTarget,
+  ignoreTarget,
+  linkTarget,
 ];

@@ -7,7 +7,7 @@ export * from './action.ts';
 export * from './chunks.ts';
 export * from './compare.ts';
 export * from './entry.ts';
-export type { FilterRule } from './ignored.ts';
+export { Filter, type FilterRule, IgnoreFiles } from './ignored.ts';
 export * from './limits.ts';
 export { mtimeUsOf, secondsOf } from './look.ts';
 export * from './manifest-encoder.ts';
