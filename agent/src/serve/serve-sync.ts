@@ -1,6 +1,7 @@
 import { ItemWriter, readItems, takeRules } from '@codex-remote/platform/sync';
 import { type AgentVerb, agentVerbs, type MachinePolicy, syncRules } from '@codex-remote/protocol/schema';
 import { type Channel, RemoteError } from '@codex-remote/protocol/wire';
+import { fileError } from '../files/file-error.ts';
 import { absolutePath } from '../files/path.ts';
 import { serveSource } from '../sync/serve-source.ts';
 import { type SyncOrder, type SyncTalk, serveTarget } from '../sync/serve-target.ts';
@@ -29,7 +30,11 @@ export function syncVerbTable({ home, policy }: SyncWorld): { readonly [Verb in 
       const { rules } = parseOrRefuse(syncRules, await takeRules(incoming), `the rules of ${verb}`);
       const out = new ItemWriter((bytes) => channel.write(bytes));
       const order = { ...params, rules, root: absolutePath(path, home) };
-      await run(order, { out, incoming, signal: whileOpen(channel) });
+      try {
+        await run(order, { out, incoming, signal: whileOpen(channel) });
+      } catch (error) {
+        throw fileError('sync', order.root, error);
+      }
       channel.end();
     };
   return { 'sync.push': serve('sync.push', serveTarget), 'sync.pull': serve('sync.pull', serveSource) };

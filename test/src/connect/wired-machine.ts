@@ -19,6 +19,7 @@ import { Gateway } from '../../../controller/src/gateway/gateway.ts';
 import { SqliteHistory } from '../../../controller/src/history/sqlite-history.ts';
 import { Links } from '../../../controller/src/links/links.ts';
 import type { Registry } from '../../../controller/src/registry/registry.ts';
+import { Sync } from '../../../controller/src/sync/sync.ts';
 import { TcpProxy } from '../lab/tcp-proxy.ts';
 
 const never = new AbortController().signal;
@@ -36,6 +37,7 @@ export class WiredMachine {
   readonly changes = new ExecChanges();
   readonly execs: Execs;
   readonly files: Files;
+  readonly sync: Sync;
   readonly proxy: TcpProxy;
   readonly #writer = new FileWriter(join(this.lab.home, 'writes'));
   readonly #gateway: Gateway;
@@ -63,6 +65,7 @@ export class WiredMachine {
     const { links, history, changes } = this;
     this.execs = new Execs({ registry: registryOf(name), links, history, changes, clock: systemClock });
     this.files = new Files({ registry: registryOf(name), links });
+    this.sync = new Sync({ registry: registryOf(name), links });
     this.#gateway = new Gateway({
       identity,
       clock: systemClock,

@@ -30,12 +30,12 @@ export class BodyPipe {
 
   async *read(): AsyncGenerator<Uint8Array, void, void> {
     try {
-      for (;;) {
+      while (!this.#failure) {
         const piece = this.#piece;
-        this.#piece = undefined;
-        if (this.#failure) return;
         if (piece) {
+          // It stays until it is on its way: a reader that stops instead leaves it to `fail`.
           yield piece.bytes;
+          this.#piece = undefined;
           piece.taken();
         } else if (this.#ended) return;
         else

@@ -16,6 +16,7 @@ export class Conversation {
   readonly #answer: Promise<HttpResponse>;
   #receivedBytes = 0;
   #ended = false;
+  #failure: RemoteError | undefined;
 
   constructor(connection: Connection, path: string, signal: AbortSignal | undefined) {
     this.out = new ItemWriter((bytes) => this.#body.write(bytes));
@@ -40,6 +41,7 @@ export class Conversation {
     this.#body.end();
     for await (const item of this.incoming)
       throw new RemoteError('protocol_error', `a sync goes on with ${item.kind} behind its result`);
+    if (this.#failure) throw this.#failure;
     if (!this.#ended) throw new RemoteError('stream_cut', 'the sync ended without its last record');
   }
 
@@ -68,8 +70,9 @@ export class Conversation {
         this.#ended = true;
       }
     } catch (error) {
+      this.#failure = RemoteError.from(error);
       // Who waits for room in the request waits for nobody.
-      this.#body.fail(RemoteError.from(error));
+      this.#body.fail(this.#failure);
       throw error;
     }
   }

@@ -1,5 +1,6 @@
 import type { Report } from '@codex-remote/platform/sync';
 import type { Entry, FilterRule } from '@codex-remote/platform/tree';
+import type { SyncCounts } from '@codex-remote/protocol/schema';
 
 /** Two trees: what is here becomes what is there, or the other way round. */
 export interface SyncOrder {
@@ -39,38 +40,13 @@ export interface SyncProgress {
   readonly bytesTotal: number;
 }
 
-export interface SyncSummary {
-  readonly files: number;
-  readonly directories: number;
-  readonly links: number;
-  /** Modes and times alone. */
-  readonly changed: number;
-  readonly removed: number;
-  readonly unchanged: number;
-  /** Content of the files, and of it what was on their side already. */
-  readonly bytes: number;
-  readonly reused: number;
+export interface SyncSummary extends Omit<SyncCounts, 'entries'> {
   /** On the wire, both ways. */
   readonly sent_bytes: number;
   readonly received_bytes: number;
-  readonly refused: number;
   readonly skipped: number;
   /** How often it went on after a connection that broke. */
   readonly resumed: number;
-}
-
-/** What one pass, whole or broken, did. */
-export interface PassCounts {
-  entries: number;
-  files: number;
-  directories: number;
-  links: number;
-  changed: number;
-  removed: number;
-  unchanged: number;
-  bytes: number;
-  reused: number;
-  refused: number;
 }
 
 const names = [
@@ -84,10 +60,10 @@ const names = [
   'bytes',
   'reused',
   'refused',
-] as const satisfies (keyof PassCounts)[];
+] as const satisfies (keyof SyncCounts)[];
 
 /** What the other side says of itself; what is no number is 0. */
-export function readCounts(value: unknown): PassCounts {
+export function readCounts(value: unknown): SyncCounts {
   const fields = typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {};
   return Object.fromEntries(
     names.map((name) => [name, typeof fields[name] === 'number' ? fields[name] : 0]),
@@ -95,7 +71,7 @@ export function readCounts(value: unknown): PassCounts {
 }
 
 /** Adds up passes over the same trees: what an earlier one did is unchanged to the last one. */
-export function addPass(sum: PassCounts, pass: PassCounts): PassCounts {
+export function addPass(sum: SyncCounts, pass: SyncCounts): SyncCounts {
   const { files, directories, links, changed } = sum;
   return {
     entries: pass.entries,

@@ -1,14 +1,15 @@
 import { putRules, type Report, readReport, Source, Target } from '@codex-remote/platform/sync';
 import { bytePath, compareTree, scanTree, TreeReader, TreeWriter } from '@codex-remote/platform/tree';
+import type { SyncCounts } from '@codex-remote/protocol/schema';
 import type { Conversation } from './conversation.ts';
-import { type PassCounts, readCounts, type SyncOrder, type SyncProgress } from './order.ts';
+import { readCounts, type SyncOrder, type SyncProgress } from './order.ts';
 
 /** One pass over two trees: what it does is done for good, however it ends. */
 export interface Pass {
   /** Throws what ended it. */
   run(): Promise<void>;
   /** As far as it is known to be done. */
-  counts(): PassCounts;
+  counts(): SyncCounts;
   progress(): Omit<SyncProgress, 'phase'>;
 }
 

@@ -1,16 +1,10 @@
 import type { Report } from '@codex-remote/platform/sync';
+import type { SyncCounts } from '@codex-remote/protocol/schema';
 import { type Clock, RemoteError } from '@codex-remote/protocol/wire';
 import type { Connection } from '../connection.ts';
 import { Resume, resumeMs } from '../resume.ts';
 import { Conversation } from './conversation.ts';
-import {
-  addPass,
-  type PassCounts,
-  readCounts,
-  type SyncOrder,
-  type SyncProgress,
-  type SyncSummary,
-} from './order.ts';
+import { addPass, readCounts, type SyncOrder, type SyncProgress, type SyncSummary } from './order.ts';
 import { type Pass, pullPass, pushPass } from './pass.ts';
 
 /** Passes in a row of which none has brought anything, before it is given up. */
@@ -62,7 +56,7 @@ class Passes {
   readonly #verb: 'push' | 'pull';
   readonly #make: MakePass;
   readonly #resume: Resume;
-  #sum: PassCounts = readCounts(undefined);
+  #sum: SyncCounts = readCounts(undefined);
   #sent = 0;
   #received = 0;
   #skipped = 0;

@@ -79,19 +79,20 @@ export class Source {
     return this.#result?.value;
   }
 
+  /** What follows the result is left to whoever reads on. */
   async #listen(incoming: AsyncIterable<Incoming>, report: (value: unknown) => void): Promise<void> {
-    for await (const item of incoming) {
+    const items = incoming[Symbol.asyncIterator]();
+    for (let next = await items.next(); !next.done; next = await items.next()) {
+      const item = next.value;
       if (item.kind === 'want') this.#want(item.index, item.from);
       else if (item.kind === 'compared') this.#forget(item.count);
       else if (item.kind === 'chunks') this.#know(item.bytes);
       else if (item.kind === 'report') report(item.value);
       else if (item.kind === 'progress') this.#done = item.value;
-      else if (item.kind === 'result') {
-        this.#result = { value: item.value };
-        this.#wake.call();
-        return;
-      } else throw new RemoteError('protocol_error', `a target says ${item.kind}`);
+      else if (item.kind === 'result') this.#result = { value: item.value };
+      else throw new RemoteError('protocol_error', `a target says ${item.kind}`);
       this.#wake.call();
+      if (this.#result) return;
     }
     throw new RemoteError('stream_cut', 'a sync ended without its result');
   }

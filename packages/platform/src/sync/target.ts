@@ -1,3 +1,4 @@
+import type { SyncCounts } from '@codex-remote/protocol/schema';
 import { RemoteError, syncJsonItem, syncLimits } from '@codex-remote/protocol/wire';
 import { type Action, type BytePath, type Entry, ManifestParser, type TreeWriter } from '../tree/index.ts';
 import { ArrivingFile } from './arriving-file.ts';
@@ -6,23 +7,6 @@ import type { Incoming } from './item-reader.ts';
 import type { ItemWriter } from './item-writer.ts';
 import { type Report, readReport, reportOf } from './report.ts';
 import { Wake } from './wake.ts';
-
-/** What was done, or with a dry run would be. */
-export interface SyncCounts {
-  entries: number;
-  files: number;
-  directories: number;
-  links: number;
-  /** Modes and times alone. */
-  changed: number;
-  removed: number;
-  unchanged: number;
-  /** Content of the files. */
-  bytes: number;
-  /** Of it, what was there already: pieces of the file before, or of a run that broke. */
-  reused: number;
-  refused: number;
-}
 
 export interface TargetOptions {
   /** What is to be done, in the order of `source`; all of a batch was given when it asks for the next. */

@@ -1,8 +1,9 @@
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { SyncCounts } from '@codex-remote/protocol/schema';
 import { RemoteError } from '@codex-remote/protocol/wire';
-import { ItemWriter, type Report, readItems, Source, type SyncCounts, Target } from '../../src/sync/index.ts';
+import { ItemWriter, type Report, readItems, Source, Target } from '../../src/sync/index.ts';
 import { bytePath, compareTree, scanTree, TreeReader, TreeWriter } from '../../src/tree/index.ts';
 
 export interface PassOptions {
