@@ -1,4 +1,4 @@
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import {
   appendFileSync,
@@ -11,12 +11,13 @@ import {
   rmSync,
   statSync,
   symlinkSync,
+  truncateSync,
   utimesSync,
   writeFileSync,
 } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { Cli } from '@codex-remote/test/lab';
+import { Cli, cliProgram, waitFor } from '@codex-remote/test/lab';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 
@@ -126,7 +127,7 @@ describe('folders on both sides', () => {
         await sync('pull', ['--src', dst, '--dst', back, '--no-ignore']);
         expect(told(back)).toEqual(told(src));
       }),
-      { numRuns: 6 },
+      { numRuns: 4 },
     );
   });
 
@@ -244,6 +245,45 @@ describe('folders on both sides', () => {
       error: { machine: 'local' },
     });
     expect(statSync(join(src, 'file')).size).toBe(0);
+  });
+
+  test('at a terminal a removal is asked for, with what would go', async () => {
+    const { args } = pair({ a: '' });
+    const [, , , dst = ''] = args;
+    grow(dst, { old: '' });
+    const { CODEX_REMOTE_OUTPUT: _json, ...env } = cli.env;
+    const line = [cliProgram, 'sync', 'push', '-m', 'local', ...args, '--delete'].join(' ');
+    const answered = (input: string) =>
+      spawnSync('script', ['-qec', line, '/dev/null'], {
+        input,
+        env: { ...env, SHELL: '/bin/sh', TERM: 'xterm' },
+      });
+    const no = answered('n\n');
+    expect(no.stdout.toString()).toContain('remove 1 (old)?');
+    expect(no.status).toBe(2);
+    expect(readdirSync(dst)).toEqual(['old']);
+    const yes = answered('y\n');
+    expect(yes.stdout.toString()).toMatch(/1 file \(0 B\), 1 removed in /);
+    expect(yes.status).toBe(0);
+    expect(readdirSync(dst)).toEqual(['a']);
+  });
+
+  test('a push that is interrupted says how to go on, and leaves what it has for that', async () => {
+    const { src, dst, args } = pair({ '.': null });
+    writeFileSync(join(src, 'large'), '');
+    truncateSync(join(src, 'large'), 4_000_000_000);
+    const child = cli.spawn(['sync', 'push', '-m', 'local', ...args]);
+    const parts = (): string[] =>
+      existsSync(join(dst, '.cr-sync')) ? readdirSync(join(dst, '.cr-sync')) : [];
+    await waitFor('a part on the machine', () => parts().length > 0);
+    child.kill('SIGINT');
+    const { value: line } = await createInterface({ input: child.stdout })[Symbol.asyncIterator]().next();
+    expect(JSON.parse(String(line))).toMatchObject({
+      ok: false,
+      error: { code: 'cancelled', retryable: true, hint: expect.stringContaining('goes on') },
+    });
+    await waitFor('the part to be left', () => parts().some((name) => name.startsWith('p-')));
+    expect(existsSync(join(dst, 'large'))).toBe(false);
   });
 
   test('a tree that is watched is pushed again when it changes, until it is told to stop', async () => {

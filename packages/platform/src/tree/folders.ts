@@ -29,8 +29,8 @@ export class Folders {
   readonly #open = new Map<BytePath, number>();
 
   /** `root`: absolute; links on the way to it are followed, it is what its user named. Throws as systemError says. */
-  constructor(root: BytePath) {
-    this.#byDescriptor = process.platform === 'linux' && existsSync('/proc/self/fd');
+  constructor(root: BytePath, byDescriptor = process.platform === 'linux' && existsSync('/proc/self/fd')) {
+    this.#byDescriptor = byDescriptor;
     try {
       this.root = realpathSync(systemPath(root), { encoding: 'latin1' as BufferEncoding });
       if (this.#byDescriptor)

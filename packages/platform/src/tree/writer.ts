@@ -150,6 +150,7 @@ export class TreeWriter {
     if (this.#closed) return;
     this.#closed = true;
     try {
+      this.#staging.close();
       // What is in a folder first: it must be entered for that.
       for (const [path, mode] of [...this.#lateModes].sort(([a], [b]) => (a < b ? 1 : -1)))
         try {
@@ -157,7 +158,6 @@ export class TreeWriter {
         } catch (error) {
           if (errnoOf(error) !== 'ENOENT') throw systemError(path, error);
         }
-      this.#staging.close();
     } finally {
       this.#folders.close();
     }
