@@ -6,12 +6,15 @@ import type { EnvironmentSource } from '../environment/source.ts';
 import type { DiskReserve } from '../exec/disk-reserve.ts';
 import type { Entries } from '../exec/entries.ts';
 import { Projects } from './projects.ts';
+import { Results } from './results.ts';
 import { WorktreeRetainer } from './worktree-retainer.ts';
 import type { WorktreeLimits } from './worktree-retention.ts';
 import { Worktrees } from './worktrees.ts';
 
 export interface GitPartsOptions {
   readonly home: string;
+  /** A folder of ours that is emptied at each start. */
+  readonly staging: string;
   readonly environment: EnvironmentSource;
   readonly reserve: DiskReserve;
   readonly entries: Entries;
@@ -25,9 +28,10 @@ export interface GitPartsOptions {
 export class GitParts {
   readonly projects: Projects;
   readonly worktrees: Worktrees;
+  readonly results: Results;
   readonly #retainer: WorktreeRetainer;
 
-  constructor({ home, environment, reserve, entries, clock, table, limits, log }: GitPartsOptions) {
+  constructor({ home, staging, environment, reserve, entries, clock, table, limits, log }: GitPartsOptions) {
     const login = () => environment.current();
     const folder = join(home, 'worktrees');
     this.projects = new Projects({
@@ -47,7 +51,15 @@ export class GitParts {
       umask: async () => (await login()).umask,
       log,
     });
-    this.#retainer = new WorktreeRetainer({ folder, worktrees: this.worktrees, entries, limits, clock });
+    this.results = new Results({ worktrees: this.worktrees, scratch: staging, log });
+    this.#retainer = new WorktreeRetainer({
+      folder,
+      worktrees: this.worktrees,
+      entries,
+      limits,
+      clock,
+      before: (id, worktree) => this.results.keepAsFarAsPossible(id, worktree),
+    });
   }
 
   /** See `Worktrees.adopt`. */

@@ -178,6 +178,23 @@ export class Worktrees {
     return true;
   }
 
+  mirrorOf(state: WorktreeState): Mirror {
+    return this.#mirror(state);
+  }
+
+  /** While `work` is at it the project is not removed. */
+  using<T>({ project }: WorktreeState, work: () => Promise<T>): Promise<T> {
+    return this.#options.projects.use(project, work);
+  }
+
+  /** A command of `git update-ref` for a ref that goes with the exec; nothing for an exec that is known no more. */
+  async setRef(id: string, state: WorktreeState, command: string): Promise<void> {
+    const mirror = this.#mirror(state);
+    await this.#turns.take(mirror.path, async () => {
+      if (this.#isTaken(id)) await mirror.updateRefs([command]);
+    });
+  }
+
   /**
    * The mirror of a project, its workspaces, and the worktrees of execs that have ended. False where there is none of it.
    * Throws `workspace_busy`.

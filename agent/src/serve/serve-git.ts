@@ -1,28 +1,32 @@
 import {
   type AgentVerb,
   agentVerbs,
+  type ExecState,
   type MachinePolicy,
   type VerbReply,
 } from '@codex-remote/protocol/schema';
 import type { Channel } from '@codex-remote/protocol/wire';
 import type { GitParts } from '../git/git-parts.ts';
+import { sendDiff } from '../git/send-diff.ts';
 import { mayChange } from './may-change.ts';
 import { parseOrRefuse } from './parse.ts';
 import { ReceivedFile } from './receive-file.ts';
 
-export type GitVerb = Extract<AgentVerb, `git.${string}`>;
+export type GitVerb = Extract<AgentVerb, `git.${string}` | 'exec.diff'>;
 
 type Serve = (channel: Channel, params: unknown) => Promise<void>;
 
 export interface GitVerbWorld {
   readonly git: GitParts;
+  /** Throws `exec_not_found`. */
+  exec(id: string): ExecState;
   /** What of this machine may be changed. */
   policy(): MachinePolicy;
 }
 
 /** The verbs about projects and their commits. */
-export function gitVerbTable({ git, policy }: GitVerbWorld): { readonly [Verb in GitVerb]: Serve } {
-  const { projects, worktrees } = git;
+export function gitVerbTable({ git, exec, policy }: GitVerbWorld): { readonly [Verb in GitVerb]: Serve } {
+  const { projects, results, worktrees } = git;
   return {
     'git.have': async (channel, given) => {
       const params = parseOrRefuse(agentVerbs['git.have'].params, given, 'git.have');
@@ -43,6 +47,13 @@ export function gitVerbTable({ git, policy }: GitVerbWorld): { readonly [Verb in
       const { project } = parseOrRefuse(agentVerbs['git.remove'].params, given, 'git.remove');
       mayChange(policy());
       await reply<'git.remove'>(channel, { removed: await worktrees.removeProject(project) });
+    },
+    'exec.diff': async (channel, given) => {
+      const { exec_id, result, ...order } = parseOrRefuse(agentVerbs['exec.diff'].params, given, 'exec.diff');
+      const gone = whileOpen(channel);
+      const { mirror, head } = await results.of(exec(exec_id), result, gone);
+      await sendDiff(mirror, head, order, channel, gone);
+      channel.end();
     },
   };
 }

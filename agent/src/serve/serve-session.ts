@@ -62,7 +62,11 @@ function verbTable({
       writer,
       policy: () => store.policy.get(),
     }),
-    ...gitVerbTable({ git: store.git, policy: () => store.policy.get() }),
+    ...gitVerbTable({
+      git: store.git,
+      exec: (id) => store.get(id),
+      policy: () => store.policy.get(),
+    }),
     ...syncVerbTable({ home: store.environment.user.home, policy: () => store.policy.get() }),
     ...artifactVerbs(store),
     'agent.info': (channel) => reply<'agent.info'>(channel, info(store, version)),

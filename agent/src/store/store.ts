@@ -159,7 +159,20 @@ export class ExecStore {
     const puncher = new HolePuncher(options.puncher ?? findTool('fallocate'), this.#staging);
     const logReserve = options.logReserve ?? new DiskReserve(home, defaultLogReserveBytes);
     this.#logLimits = new LogLimits(clock, puncher, logReserve);
-    const steps = [new ArtifactStep(clock, options.artifacts ?? defaultArtifactLimits)];
+    const reserve = new DiskReserve(home, options.diskReserveBytes ?? defaultDiskReserveBytes);
+    this.git = new GitParts({
+      home,
+      staging: this.#staging,
+      environment: this.environment,
+      reserve,
+      entries: this.#entries,
+      clock,
+      table,
+      limits: options.worktrees ?? defaultWorktreeLimits,
+      log: options.log,
+    });
+    const artifacts = new ArtifactStep(clock, options.artifacts ?? defaultArtifactLimits);
+    const steps = [artifacts, this.git.results.settleStep];
     const settler = new Settler({ steps, ...options.settle, clock, log: options.log });
     this.#watches = new Watches(machine, this.#entries, this.#logLimits, settler);
     this.#retainer = new Retainer(
@@ -174,17 +187,6 @@ export class ExecStore {
       gate: this.#gate,
       supply: this.#supply,
       watches: this.#watches,
-    });
-    const reserve = new DiskReserve(home, options.diskReserveBytes ?? defaultDiskReserveBytes);
-    this.git = new GitParts({
-      home,
-      environment: this.environment,
-      reserve,
-      entries: this.#entries,
-      clock,
-      table,
-      limits: options.worktrees ?? defaultWorktreeLimits,
-      log: options.log,
     });
     this.#backlog = new Backlog({
       queued,

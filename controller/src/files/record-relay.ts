@@ -3,9 +3,10 @@ import { RecordParser, RemoteError, recordHeaderBytes } from '@codex-remote/prot
 import { checkCapabilities } from '../execs/agent-call.ts';
 import { type ReadOptions, readResumed } from '../links/read-resumed.ts';
 
-/** What a machine sends of files, and where it goes on when the connection breaks. */
+/** What a machine sends of files and execs, and where it goes on when the connection breaks. */
 export interface FileStream<End> {
-  readonly verb: 'file.list' | 'file.read' | 'artifact.list' | 'artifact.read';
+  readonly verb: 'file.list' | 'file.read' | 'artifact.list' | 'artifact.read' | 'exec.diff';
+  /** Of an agent that is asked for it. */
   readonly needs: Capability;
   /** The request that begins, or goes on, where the last whole record ended. */
   params(): unknown;

@@ -183,7 +183,7 @@ export class DoorLab {
       const serve = (verb: string, params: unknown) => {
         const { exec_id } = params as { exec_id?: string };
         if (exec_id !== state.exec_id) return unknownExec();
-        if (verb === 'exec.logs' || verb.startsWith('artifact.'))
+        if (verb === 'exec.logs' || verb === 'exec.diff' || verb.startsWith('artifact.'))
           throw new RemoteError('log_gone', 'nothing is kept here');
         const tail = { from: 0, bytes: Buffer.from(`output of ${machine}`) };
         if (verb === 'exec.get') return { state, stdout_tail: tail, stderr_tail: tail };

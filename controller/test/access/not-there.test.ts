@@ -34,6 +34,7 @@ describe('for a token of one machine the execs and the name of another are not t
     ['/v1/execs/ID', {}],
     ['/v1/execs/ID?machine=MACHINE', {}],
     [`/v1/execs/ID/logs?select=${select}`, {}],
+    ['/v1/execs/ID/diff?part=files', {}],
     ['/v1/execs/ID/watch', {}],
     ['/v1/execs/ID/watch?machine=MACHINE', {}],
     ['/v1/execs-wait?id=ID&max_wait_ms=1', {}],

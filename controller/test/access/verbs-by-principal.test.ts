@@ -62,6 +62,7 @@ GET /v1/execs                           | + +  F + + + +  F F F F  M M M M F  U 
 POST /v1/execs                          | + +  F + + F F  F F F F  M M F F F  U U U U U
 GET /v1/execs/:id                       | + +  F + + + +  F F F F  N N N N F  U U U U U
 GET /v1/execs/:id/logs                  | + +  F + + F +  F F F F  N N F N F  U U U U U
+GET /v1/execs/:id/diff                  | + +  F + + F +  F F F F  N N F N F  U U U U U
 GET /v1/execs/:id/watch                 | + +  F + + F +  F F F F  N N F N F  U U U U U
 GET /v1/execs/:id/artifacts             | + +  F + + F +  F F F F  N N F N F  U U U U U
 GET /v1/execs/:id/artifacts/read        | + +  F + + F +  F F F F  N N F N F  U U U U U
@@ -109,6 +110,7 @@ const requests: Readonly<Record<string, { query?: string; body?: unknown }>> = {
   'GET /v1/execs/:id/logs': {
     query: `select=${encodeURIComponent('{"streams":["stdout"],"follow":false}')}`,
   },
+  'GET /v1/execs/:id/diff': { query: 'part=files' },
   'GET /v1/execs/:id/artifacts/read': { query: 'path_b64=eA' },
   'POST /v1/execs/:id/cancel': { body: { signal: 'TERM', grace_ms: 0 } },
   'GET /v1/execs-wait': { query: 'id=e-box&max_wait_ms=1' },
@@ -200,7 +202,7 @@ async function outcome(
   const code = errorOf(answer);
   // Refused for what the address has failed before: the same door.
   if (code === 'too_many_failures') return 'U';
-  // The stand-in of the machine keeps no logs.
+  // The stand-in of the machine keeps neither logs nor worktrees.
   if (code === undefined || code === 'log_gone') return '+';
   return marks[code] ?? code;
 }

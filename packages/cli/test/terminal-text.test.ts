@@ -1,5 +1,7 @@
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import type { ServerResponse } from 'node:http';
+import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { StandInController } from '@codex-remote/client/testing';
 import { controllerPaths } from '@codex-remote/platform';
@@ -12,13 +14,17 @@ import {
   syncBlockHeaderBytes,
   syncJsonItem,
 } from '@codex-remote/protocol/wire';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { commands } from '../src/commands/all.ts';
 import { installedCli, type Ran, runCli, runProgram } from './support/cli.ts';
 import { actsOnTerminal, forged, hostileBytes, hostileText, poisoned } from './support/hostile-text.ts';
 
 const cli = installedCli();
 let controller: StandInController;
+/** For what is made of a tree here. */
+const repository = mkdtempSync(join(tmpdir(), 'cr-walk-'));
+execFileSync('git', ['init', '-q', repository]);
+afterAll(() => rmSync(repository, { recursive: true }));
 beforeEach(async () => {
   controller = await new StandInController().listen();
   // Ours, so that nothing is replaced by anything.
@@ -265,6 +271,14 @@ const walk: Readonly<Record<string, readonly [line: string, answer: object | rea
     ['exec cancel x y --yes', { view: lost, already_finished: false, leftover_pids: [] }],
   ],
   'exec list': [['exec list', { execs: [finished, lost, queued, running], total: 4, more: true }]],
+  'exec diff': [
+    ['exec diff x', finished],
+    ['exec diff x --stat', running],
+  ],
+  'exec apply': [
+    [`exec apply x --dir ${repository}`, finished],
+    ['exec apply x', running],
+  ],
   'exec artifacts': [finished, lost, queued].map((each) => ['exec artifacts x', each]),
   'file stat': [['file stat -m box x', file]],
   'file list': [
@@ -328,16 +342,54 @@ const walk: Readonly<Record<string, readonly [line: string, answer: object | rea
 };
 const lines = Object.values(walk).flat();
 
+/** What every exec has changed in its worktree: asked for beside the answer to a command. */
+const id = '1'.repeat(40);
+const diff: readonly ExecRecord[] = [
+  {
+    kind: 'event',
+    value: { diff: { commit: id, tree: id, result: id, running: true, skipped: hostileText } },
+  },
+  {
+    kind: 'event',
+    value: {
+      files: [
+        { path: hostileText, status: 'added', new_mode: '100644', new_id: id, added_lines: 1 },
+        {
+          path: `.codex/${hostileText.replaceAll('/', '')}`,
+          status: 'added',
+          new_mode: '100644',
+          new_id: id,
+        },
+      ],
+    },
+  },
+  data(streamId.content),
+  event({ end: { next: 1, complete: true } }),
+];
+
 function answering(answer: object | readonly ExecRecord[]): void {
+  const send = (records: readonly ExecRecord[], response: ServerResponse) => {
+    response.writeHead(200, { connection: 'close' });
+    for (const record of records) response.write(encodeRecord(record));
+    response.end();
+    return undefined;
+  };
+  const [head, files, patch, end] = diff;
+  for (const [path, part] of [
+    [/part=files/, files],
+    [/part=patch/, patch],
+  ] as const)
+    controller.answers.push({
+      path,
+      answer: (_asked, response) =>
+        send(
+          [head, part, end].filter((record) => record !== undefined),
+          response,
+        ),
+    });
   controller.answers.push({
     path: /./,
-    answer: (_asked, response: ServerResponse) => {
-      if (!Array.isArray(answer)) return poisoned(answer);
-      response.writeHead(200, { connection: 'close' });
-      for (const record of answer) response.write(encodeRecord(record));
-      response.end();
-      return undefined;
-    },
+    answer: (_asked, response) => (Array.isArray(answer) ? send(answer, response) : poisoned(answer)),
   });
   // What the controller's own log holds is partly what machines said.
   const { log } = controllerPaths({ CODEX_REMOTE_HOME: controller.home });

@@ -7,6 +7,7 @@ export * from './answer.ts';
 export * from './build.ts';
 export * from './client.ts';
 export * from './connection.ts';
+export * from './diff-client.ts';
 export * from './endpoint.ts';
 export * from './file-client.ts';
 export { type FilePart, readInfo } from './file-content.ts';

@@ -8,8 +8,10 @@ import { controllerServe } from './controller/serve.ts';
 import { controllerStart } from './controller/start.ts';
 import { controllerStatus } from './controller/status.ts';
 import { controllerStop } from './controller/stop.ts';
+import { execApply } from './exec/apply.ts';
 import { execArtifacts } from './exec/artifacts.ts';
 import { execCancel } from './exec/cancel.ts';
+import { execDiff } from './exec/diff.ts';
 import { execList } from './exec/list.ts';
 import { execLogs } from './exec/logs.ts';
 import { execResult } from './exec/result.ts';
@@ -63,6 +65,8 @@ export const commands: readonly Command[] = [
   execWait,
   execCancel,
   execList,
+  execDiff,
+  execApply,
   execArtifacts,
   fileRead,
   fileWrite,

@@ -21,15 +21,15 @@ import { type HeldBack, holdBack, type Refused, refuse, refuseLink } from './hol
 import { readJournal } from './journal.ts';
 import { type BytePath, textOfPath } from './names.ts';
 import { type Placing, placeAll, readyName, TreeMoved, type Undone, undo } from './place.ts';
-import { Repository } from './repository.ts';
 import { digestOf, localPath, lookAt, type Seen } from './seen.ts';
 import { type PlannedPut, type Put, planSteps, type Step } from './steps.ts';
+import { Target } from './target.ts';
 
 export interface ApplyOrder {
   readonly execId: string;
   /** Where the repository is. */
   readonly dir: string;
-  /** Commits of which the repository must have one: the exec began there. */
+  /** Commits of which the repository must have one: the exec began there. None where it began without any. */
   readonly commits: readonly string[];
   readonly files: readonly ChangedFile[];
   /** Asked for only where something is to be made of it. */
@@ -63,15 +63,15 @@ const stagingPrefix = 'apply-';
  * `disk_low`.
  */
 export async function applyToTree(git: Git, order: ApplyOrder): Promise<Applied> {
-  const repository = await Repository.open(git, order.dir);
-  await mustHave(repository, order.commits);
-  const home = homeOf(repository);
+  const target = await Target.find(git, order.dir);
+  await mustHave(target, order.commits);
+  const home = homeOf(target);
   const lock = lockOf(home);
   try {
     const undone = recover(home, order.dryRun);
     const staging = mkdtempSync(join(home, stagingPrefix));
     try {
-      return { ...(await applyIn(repository, staging, order)), ...(undone && { undone }) };
+      return { ...(await applyIn(target, staging, order)), ...(undone && { undone }) };
     } finally {
       rmSync(staging, { recursive: true, force: true });
     }
@@ -80,14 +80,14 @@ export async function applyToTree(git: Git, order: ApplyOrder): Promise<Applied>
   }
 }
 
-async function applyIn(repository: Repository, staging: string, order: ApplyOrder): Promise<Applied> {
-  const { root } = repository;
+async function applyIn(target: Target, staging: string, order: ApplyOrder): Promise<Applied> {
+  const { root, repository, settings } = target;
   const all = order.files.map(changeOf);
-  const { refused, rest } = refuse(all, repository.settings.ignoreCase);
-  const { held, taken } = order.allowAutorun ? { held: [], taken: rest } : holdBack(rest, repository);
+  const { refused, rest } = refuse(all, settings.ignoreCase);
+  const { held, taken } = order.allowAutorun ? { held: [], taken: rest } : holdBack(rest, target);
   const objects = { directory: join(staging, 'objects'), alternates: [repository.objects] };
   mkdirSync(objects.directory, { mode: 0o700 });
-  const compared = await compare(repository, taken, objects);
+  const compared = await compare(target, taken, objects);
   const changing = compared.filter(({ standing }) => standing === 'before');
   mustStand(compared.filter(({ standing }) => standing === 'other').map(({ change }) => change.path));
   const unchanged = compared.length - changing.length;
@@ -95,7 +95,7 @@ async function applyIn(repository: Repository, staging: string, order: ApplyOrde
   if (changes.length === 0) return { root, changes, unchanged, held, refused };
   const used = new Set(changes.map(({ path }) => path));
   const made = await buildFiles({
-    repository,
+    target,
     staging,
     objects,
     changes,
@@ -190,11 +190,12 @@ function namesIn(root: string, folder: BytePath): BytePath[] | undefined {
   return readdirSync(localPath(root, folder), { encoding: 'buffer' }).map((name) => name.toString('latin1'));
 }
 
-async function mustHave(repository: Repository, commits: readonly string[]): Promise<void> {
-  for (const commit of commits) if (await repository.has(commit)) return;
+async function mustHave(target: Target, commits: readonly string[]): Promise<void> {
+  for (const commit of commits) if (await target.has(commit)) return;
+  if (commits.length === 0) return;
   throw new RemoteError(
     'unknown_ref',
-    `the repository at ${repository.root} does not have the commit that the exec started from: ${commits.at(-1) ?? ''}`,
+    `the repository at ${target.root} does not have the commit that the exec started from: ${commits.at(-1) ?? ''}`,
     { sent: 'no', hint: 'run it in the repository that the exec came from, or name that with --dir' },
   );
 }
@@ -217,7 +218,7 @@ function mustStand(paths: readonly BytePath[]): void {
   );
 }
 
-function homeOf({ gitDir, root }: Repository): string {
+function homeOf({ repository: { gitDir }, root }: Target): string {
   const sameDevice = lookAt(gitDir, '')?.identity.split(' ')[0] === lookAt(root, '')?.identity.split(' ')[0];
   // What is made ready is renamed into place: it must be on the file system of the tree.
   const home = sameDevice ? join(gitDir, folderName) : join(root, `.${folderName}`);

@@ -5,11 +5,11 @@ import { RemoteError } from '@codex-remote/protocol/wire';
 import { type Change, modes, type Version } from './change.ts';
 import type { ScratchObjects } from './compare.ts';
 import { type BytePath, textOfPath } from './names.ts';
-import type { Repository } from './repository.ts';
 import { localPath } from './seen.ts';
+import type { Target } from './target.ts';
 
 export interface Building {
-  readonly repository: Repository;
+  readonly target: Target;
   /** A folder of ours. */
   readonly staging: string;
   readonly objects: ScratchObjects;
@@ -31,9 +31,15 @@ const maxExcludedBytes = 1024 * 1024;
  * is given. Returns that folder. Throws `patch_damaged`, `too_large`, `disk_low`.
  */
 export async function buildFiles(building: Building): Promise<string> {
-  const { repository, staging, objects, changes } = building;
-  const { git, root } = repository;
-  const indexed: GitCall = { args: [], cwd: root, indexFile: join(staging, 'index'), objects };
+  const { target, staging, objects, changes } = building;
+  const { git, root, repository } = target;
+  const indexed: GitCall = {
+    args: [],
+    cwd: root,
+    gitDir: repository.gitDir,
+    indexFile: join(staging, 'index'),
+    objects,
+  };
   const made = join(staging, madeName);
   mkdirSync(made, { mode: 0o700 });
   await storeLinks(building);
@@ -45,7 +51,7 @@ export async function buildFiles(building: Building): Promise<string> {
   await verify(building, indexed);
   const written = changes.flatMap((change) => (change.new ? [`${change.path}\0`] : []));
   await git.run(
-    repository.treeCall({
+    await target.treeCall({
       ...indexed,
       args: ['checkout-index', '-z', '--stdin', `--prefix=${made}/`],
       config: { 'core.symlinks': 'true' },
@@ -56,23 +62,23 @@ export async function buildFiles(building: Building): Promise<string> {
 }
 
 /** Of symbolic links: where they lead, before. */
-async function storeLinks({ repository, staging, objects, changes }: Building): Promise<void> {
+async function storeLinks({ target, staging, objects, changes }: Building): Promise<void> {
   const links = changes.filter(({ old }) => old?.mode === modes.symlink);
   if (links.length === 0) return;
   const folder = join(staging, 'links');
   mkdirSync(folder, { mode: 0o700 });
   const files = links.map(({ path }, index) => {
     const file = join(folder, String(index));
-    writeFileSync(file, readlinkSync(localPath(repository.root, path), 'buffer'));
+    writeFileSync(file, readlinkSync(localPath(target.root, path), 'buffer'));
     return JSON.stringify(file);
   });
-  await repository.git.run(
-    { args: ['hash-object', '-w', '--no-filters', '--stdin-paths'], cwd: repository.root, objects },
+  await target.git.run(
+    { args: ['hash-object', '-w', '--no-filters', '--stdin-paths'], cwd: target.root, objects },
     { input: [Buffer.from(`${files.join('\n')}\n`)] },
   );
 }
 
-async function applyPatch({ repository, excluded, patch }: Building, indexed: GitCall): Promise<void> {
+async function applyPatch({ target, excluded, patch }: Building, indexed: GitCall): Promise<void> {
   const out = excluded.map((path) => `--exclude=${literalPattern(path)}`);
   if (out.reduce((sum, word) => sum + word.length, 0) > maxExcludedBytes)
     throw new RemoteError('too_large', `${out.length} files are not to be taken: more than git can be told`);
@@ -85,14 +91,14 @@ async function applyPatch({ repository, excluded, patch }: Building, indexed: Gi
     ...out,
     '-',
   ];
-  const answer = await repository.git.ask({ ...indexed, args }, { input: patch });
+  const answer = await target.git.ask({ ...indexed, args }, { input: patch });
   if (answer.code === 0) return;
   throw RemoteError.from(damaged(answer.stderr.trim().split('\n')[0] ?? ''));
 }
 
 /** The index has these files and no others, each with its id and mode. */
-async function verify({ repository, changes }: Building, indexed: GitCall): Promise<void> {
-  const listed = await repository.git.run({ ...indexed, args: ['ls-files', '--stage', '-z'] });
+async function verify({ target, changes }: Building, indexed: GitCall): Promise<void> {
+  const listed = await target.git.run({ ...indexed, args: ['ls-files', '--stage', '-z'] });
   const found = new Set(listed.toString('latin1').split('\0').filter(Boolean));
   const due = changes.flatMap(({ path, new: made }) => (made ? [`${made.mode} ${made.id} 0\t${path}`] : []));
   const wrong = due.find((line) => !found.has(line));

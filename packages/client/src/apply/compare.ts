@@ -1,10 +1,10 @@
-import { createHash } from 'node:crypto';
 import { readlinkSync } from 'node:fs';
+import type { ObjectFormat } from '@codex-remote/protocol/schema';
 import { type Change, modes, type Version } from './change.ts';
 import type { BytePath } from './names.ts';
-import type { Repository } from './repository.ts';
 import { localPath, lookAt, type Seen, wayIsPlain } from './seen.ts';
 import { folderOf } from './steps.ts';
+import type { Target } from './target.ts';
 
 /** How a path stands here: as before the exec, as after it already, or as neither. */
 export type Standing = 'before' | 'after' | 'other';
@@ -27,21 +27,21 @@ export interface ScratchObjects {
  * and execute bit. What is read is in `objects` afterwards.
  */
 export async function compare(
-  repository: Repository,
+  target: Target,
   changes: readonly Change[],
   objects: ScratchObjects,
 ): Promise<Compared[]> {
-  const { root } = repository;
+  const { root } = target;
   const paths = pathsOf(changes);
   const found = changes.map((change) => {
     const reachable = wayIsPlain(root, change.path);
     return { change, reachable, seen: reachable ? lookAt(root, change.path) : undefined };
   });
   const files = found.filter(({ seen }) => seen?.type === 'file').map(({ change }) => change.path);
-  const ids = await hashFiles(repository, files, objects);
+  const ids = await hashFiles(target, files, objects);
   return found.map(({ change, reachable, seen }): Compared => {
-    const now = seen && versionOf(repository, change, seen, ids.get(change.path));
-    const [before, after] = [same(now, change.old, repository), same(now, change.new, repository)];
+    const now = seen && versionOf(target, change, seen, ids.get(change.path));
+    const [before, after] = [same(now, change.old, target), same(now, change.new, target)];
     const standing =
       reachable && before
         ? 'before'
@@ -90,7 +90,7 @@ function betweenFileAndFolder(
   return undefined;
 }
 
-function same(now: Version | undefined, then: Version | undefined, { settings }: Repository): boolean {
+function same(now: Version | undefined, then: Version | undefined, { settings }: Target): boolean {
   if (!now || !then) return now === then;
   return now.id === then.id && sameMode(now.mode, then.mode, settings.fileMode);
 }
@@ -104,33 +104,37 @@ function sameMode(now: string, then: string, bits: boolean): boolean {
 
 /** Undefined id: of what git has no name for. */
 function versionOf(
-  { root, format }: Repository,
+  { root, repository }: Target,
   { path }: Change,
   { type, executable }: Seen,
   id: string | undefined,
 ): Version {
   if (type === 'symlink')
-    return { mode: modes.symlink, id: blobId(format, readlinkSync(localPath(root, path), 'buffer')) };
+    return {
+      mode: modes.symlink,
+      id: blobId(repository.objectFormat, readlinkSync(localPath(root, path), 'buffer')),
+    };
   if (type === 'file' && id !== undefined) return { mode: executable ? modes.executable : modes.file, id };
   return { mode: type, id: '' };
 }
 
-function blobId(format: Repository['format'], content: Buffer): string {
+function blobId(format: ObjectFormat, content: Buffer): string {
+  const { createHash } = process.getBuiltinModule('node:crypto');
   return createHash(format).update(`blob ${content.byteLength}\0`).update(content).digest('hex');
 }
 
 async function hashFiles(
-  repository: Repository,
+  target: Target,
   paths: readonly BytePath[],
   objects: ScratchObjects,
 ): Promise<ReadonlyMap<BytePath, string>> {
   if (paths.length === 0) return new Map();
-  const call = repository.treeCall({
+  const call = await target.treeCall({
     args: ['hash-object', '-w', '--stdin-paths'],
     objects,
     config: { 'core.looseCompression': '0' },
   });
-  const answer = await repository.git.run(call, { input: [Buffer.from(paths.map(cQuoted).join(''))] });
+  const answer = await target.git.run(call, { input: [Buffer.from(paths.map(cQuoted).join(''))] });
   const ids = answer.toString('latin1').split('\n');
   return new Map(paths.map((path, index) => [path, ids[index] ?? '']));
 }

@@ -3,9 +3,9 @@ import { isAbsolute, relative, resolve } from 'node:path';
 import { type AutorunKind, autorunKind, autorunRoots } from './autorun.ts';
 import { type Change, modes } from './change.ts';
 import { type BytePath, collisions, linkLeadsOut, refusedName, textOfPath } from './names.ts';
-import type { Repository } from './repository.ts';
 import { errnoOf, localPath, lookAt } from './seen.ts';
 import { folderOf } from './steps.ts';
+import type { Target } from './target.ts';
 
 /** It acts by itself: written where that is asked for. */
 export interface HeldBack {
@@ -49,11 +49,8 @@ function whyRefused({ path, old, new: made }: Change): Refused['why'] | undefine
 }
 
 /** What acts by itself here, and what does not. */
-export function holdBack(
-  changes: readonly Change[],
-  repository: Repository,
-): { held: HeldBack[]; taken: Change[] } {
-  const obeyed = obeyedFolders(repository);
+export function holdBack(changes: readonly Change[], target: Target): { held: HeldBack[]; taken: Change[] } {
+  const obeyed = obeyedFolders(target);
   const held: HeldBack[] = [];
   const taken = changes.filter(({ path }) => {
     const why = autorunKind(textOfPath(path)) ?? obeyed.find(({ inside }) => inside(path))?.why;
@@ -64,10 +61,7 @@ export function holdBack(
 }
 
 /** By how the repository is set up: where its hooks are, and what names that are obeyed lead to when they are links. */
-function obeyedFolders({
-  root,
-  settings,
-}: Repository): { inside(path: BytePath): boolean; why: AutorunKind }[] {
+function obeyedFolders({ root, settings }: Target): { inside(path: BytePath): boolean; why: AutorunKind }[] {
   const links = autorunRoots.flatMap((name) => {
     const why = autorunKind(name);
     return why && lookAt(root, name)?.type === 'symlink'

@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import { type BigIntStats, closeSync, lstatSync, openSync, readlinkSync, readSync } from 'node:fs';
 import type { BytePath } from './names.ts';
 import { below, folderOf } from './steps.ts';
@@ -70,7 +69,7 @@ export function digestOf(path: Buffer): string {
   const stat = lstatSync(path);
   if (stat.isSymbolicLink()) return `-> ${readlinkSync(path, 'buffer').toString('latin1')}`;
   if (!stat.isFile()) return 'neither';
-  const hash = createHash('sha256');
+  const hash = process.getBuiltinModule('node:crypto').createHash('sha256');
   const fd = openSync(path, 'r');
   try {
     const piece = Buffer.allocUnsafe(pieceBytes);

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { artifactVerbs } from './artifacts.ts';
+import { diffVerbs } from './diff.ts';
 import { execReport, execState, logSelection, signalName } from './exec.ts';
 import {
   fileInfo,
@@ -174,6 +175,7 @@ export const agentVerbs = {
   ...gitVerbs,
   ...syncVerbs,
   ...artifactVerbs,
+  ...diffVerbs,
   /**
    * Agent: `{reports: ExecReport[]}` first for every running and every not yet acknowledged exec, in pages, then
    * `{snapshot_done: true}`, then each change as it happens. Controller: `{ack: [exec_id]}` once an ended exec is in its history.

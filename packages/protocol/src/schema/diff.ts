@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { objectId } from './git.ts';
+import { execId } from './names.ts';
 
 /** Of a patch: git reads no longer one. */
 export const maxPatchBytes = 1023 * 1024 * 1024;
@@ -37,6 +38,8 @@ export const diffHead = z.object({
   result: objectId,
   /** The exec goes on: it is the result of now. */
   running: z.boolean(),
+  /** What git said of files that it could not read: they are as before in it. */
+  skipped: z.string().max(2000).optional(),
 });
 export type DiffHead = z.infer<typeof diffHead>;
 
@@ -47,3 +50,21 @@ export const diffEvent = z.union([
   z.object({ end: z.object({ next: size, complete: z.literal(true) }) }),
 ]);
 export type DiffEvent = z.infer<typeof diffEvent>;
+
+/** What an exec changed in its worktree. */
+export const diffVerbs = {
+  /**
+   * Event record of the head, then of `files` pages of event records, of `patch` data records of stream `content`, from the
+   * file or byte `from` on; last an event record of the end. `result`: it must be the diff to this tree, or `file_changed`.
+   */
+  'exec.diff': {
+    shape: 'records',
+    params: z.strictObject({
+      exec_id: execId,
+      part: z.enum(['files', 'patch']),
+      from: size,
+      result: objectId.optional(),
+    }),
+    reply: z.never(),
+  },
+} as const;

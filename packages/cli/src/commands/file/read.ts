@@ -9,9 +9,9 @@ import { usage } from '../../table/bind.ts';
 import { command } from '../../table/command.ts';
 import { one } from '../../table/flag.ts';
 import * as read from '../../table/values.ts';
+import { wholeText } from '../../whole-text.ts';
 import { textOf } from '../exec/render.ts';
 import { addressOf, fileFlags, filesOf, pathText, pathWords } from './address.ts';
-import { wholeText } from './content.ts';
 import { shownInfo } from './render.ts';
 
 /** Content in an answer: what is given where nothing is said, and the most. */
