@@ -190,7 +190,7 @@ export class DoorLab {
         if (verb === 'exec.cancel') return { state, already_finished: true, leftover_pids: [] };
         return { state, attached: true };
       };
-      world.connect(machine, (_channel, verb, params) => serve(verb, params), ['queues', 'artifacts']);
+      world.connect(machine, (_channel, verb, params) => serve(verb, params), ['queues', 'artifacts', 'git']);
     }
   }
 }

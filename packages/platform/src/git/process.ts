@@ -47,6 +47,8 @@ export class GitProcess {
     });
     this.#child = child;
     this.stdout = child.stdout ?? Readable.from([]);
+    // At the end of a child Node throws away what nobody has begun to read; what is listened to it leaves.
+    this.stdout.on('readable', () => undefined);
     const kill = () => this.kill();
     signal?.addEventListener('abort', kill, { once: true });
     if (signal?.aborted) this.kill();

@@ -138,3 +138,10 @@ async function commit(): Promise<string> {
   };
   return git.line({ cwd: dir, args: ['commit-tree', '-m', 'x', tree], env: who });
 }
+
+test('what it has written is there for a reader who comes after its end', async () => {
+  const process = git.start({ args: ['version'] });
+  await process.done();
+  await new Promise((resolve) => setImmediate(resolve));
+  expect(Buffer.concat(await process.stdout.toArray()).toString()).toMatch(/^git version/);
+});
