@@ -1,6 +1,7 @@
 import { RemoteError } from '@codex-remote/protocol/wire';
 import type { GitCall } from './call.ts';
-import { type GitExit, type GitInput, GitProcess, type GitProgram, gitFailed } from './process.ts';
+import type { GitInput } from './feed.ts';
+import { type GitExit, GitProcess, type GitProgram, gitFailed } from './process.ts';
 
 /** What a run answers that is read whole; one that says more is ended: `too_large`. */
 const defaultMaxOutputBytes = 64 * 1024 * 1024;

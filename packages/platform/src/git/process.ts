@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { Readable, type Writable } from 'node:stream';
 import { RemoteError } from '@codex-remote/protocol/wire';
 import { commandLine, environment, type GitCall } from './call.ts';
+import { feed, type GitInput } from './feed.ts';
 
 /** Git to run: a path or a name that `PATH` of `env` leads to; what of `env` reaches it, `environment` says. */
 export interface GitProgram {
@@ -19,8 +20,6 @@ export interface GitExit {
   /** The last 4 KiB. */
   readonly stderr: string;
 }
-
-export type GitInput = AsyncIterable<Uint8Array> | Iterable<Uint8Array>;
 
 /**
  * One running git, in a process group of its own and without a terminal: an interrupt at ours is for us. `signal` ends the
@@ -89,19 +88,8 @@ export class GitProcess {
 
   /** Resolves with what the input threw. */
   async #feed(input: GitInput, stdin: Writable): Promise<unknown> {
-    // Git that ends early does not read to the end: its exit says why.
-    const { promise: broken, resolve } = Promise.withResolvers<undefined>();
-    stdin.once('error', () => resolve(undefined)).once('close', () => resolve(undefined));
-    const pieces = Symbol.asyncIterator in input ? input[Symbol.asyncIterator]() : input[Symbol.iterator]();
     try {
-      for (;;) {
-        const next = await Promise.race([pieces.next(), broken]);
-        if (!next) void Promise.resolve(pieces.return?.()).catch(() => undefined);
-        if (!next || next.done) break;
-        if (!stdin.write(next.value))
-          await Promise.race([once(stdin, 'drain').catch(() => undefined), broken]);
-      }
-      stdin.end();
+      await feed(input, stdin);
       return undefined;
     } catch (error) {
       this.kill();

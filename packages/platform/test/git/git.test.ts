@@ -98,6 +98,20 @@ test('input goes in at its pace, and its error is the one that is told', async (
   );
 });
 
+test('input that has gone in is not kept: memory stays the same however much it is', async () => {
+  const pieces = (async function* () {
+    for (let at = 0; at < 4_000; at += 1) yield Buffer.allocUnsafeSlow(64 * 1024).fill(at);
+  })();
+  const before = process.memoryUsage().arrayBuffers;
+  let most = 0;
+  const look = setInterval(() => {
+    most = Math.max(most, process.memoryUsage().arrayBuffers - before);
+  }, 5);
+  await git.run({ cwd: dir, args: ['hash-object', '--stdin'] }, { input: pieces });
+  clearInterval(look);
+  expect(most).toBeLessThan(128 * 1024 * 1024);
+});
+
 test('git that does not read its input to the end says why by its exit', async () => {
   const endless = (async function* () {
     for (;;) yield Buffer.alloc(64 * 1024);
