@@ -9,6 +9,7 @@ import { round } from './measure.ts';
 import { agentIdleMemory } from './memory.ts';
 import { restartWithManyEnded } from './restart.ts';
 import { logThroughput } from './throughput.ts';
+import { syncFirstPush, syncMemory, syncSecondRun } from './trees.ts';
 import { warmExec } from './warm.ts';
 
 /**
@@ -24,6 +25,9 @@ const suites: Readonly<Record<string, () => Promise<unknown>>> = {
   starts_beside_flood: startsBesideFlood,
   follower_latency: followerLatency,
   huge_log: hugeLog,
+  sync_second_run: syncSecondRun,
+  sync_first_push: syncFirstPush,
+  sync_memory: syncMemory,
   restart_with_many_ended: restartWithManyEnded,
   second_worktree: secondWorktree,
 };

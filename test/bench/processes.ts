@@ -39,3 +39,42 @@ export async function memoryBelow(root: number, name: RegExp): Promise<number> {
   }
   return total;
 }
+
+/** The controller, and the agent of `machine`. */
+export async function processesOf(cli: Cli, machine: string): Promise<{ controller: number; agent: number }> {
+  const home = String((await cli.json(['machine', 'show', machine])).agent_home);
+  const agent = Number(JSON.parse(await readFile(join(home, 'agent.json'), 'utf8')).pid);
+  const controller = await cli.controllerPid();
+  if (controller === undefined) throw new Error('no controller runs');
+  return { controller, agent };
+}
+
+/** The most that these processes, and every child of ours that begins meanwhile, held resident during `work`, in MiB. */
+export async function peakMemory(
+  { controller, agent }: { readonly controller: number; readonly agent: number },
+  work: () => Promise<unknown>,
+): Promise<{ cli: number; controller: number; agent: number }> {
+  const peak = { cli: 0, controller: 0, agent: 0 };
+  const look = async (name: keyof typeof peak, pid: number): Promise<void> => {
+    const now = await residentMb(pid).catch(() => Number.NaN);
+    if (now > peak[name]) peak[name] = now;
+  };
+  let over = false;
+  const working = work().finally(() => {
+    over = true;
+  });
+  while (!over) {
+    const children = await readFile(`/proc/self/task/${process.pid}/children`, 'utf8').catch(() => '');
+    await Promise.all([
+      look('controller', controller),
+      look('agent', agent),
+      ...children
+        .split(' ')
+        .filter(Boolean)
+        .map((pid) => look('cli', Number(pid))),
+    ]);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  await working;
+  return peak;
+}

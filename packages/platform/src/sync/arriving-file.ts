@@ -6,6 +6,9 @@ type Content =
   | { readonly kind: 'data'; readonly bytes: Uint8Array }
   | { readonly kind: 'copy'; readonly offset: number; readonly length: number };
 
+/** What may wait for the disk; then its sender does. */
+const maxPendingBytes = 1024 * 1024;
+
 /**
  * A file whose content comes piece by piece: staged, then in its place when it is what its sender says. What goes wrong with it
  * is kept until its end: its content still comes. Who has it finishes, leaves or discards it.
@@ -15,6 +18,10 @@ export class ArrivingFile {
   readonly #entry: Entry;
   readonly #hash = createHash('sha256');
   #staged: StagedFile | undefined;
+  /** Came while others were written. */
+  #pending: Uint8Array[] = [];
+  #pendingBytes = 0;
+  #writing: Promise<void> | undefined;
   #bytes: number;
   #reused: number;
   #failure: RemoteError | undefined;
@@ -39,20 +46,41 @@ export class ArrivingFile {
     });
   }
 
-  /** Throws `protocol_error` for more than there is to be. */
+  /** All that is pending, and what comes meanwhile. Never rejects: what goes wrong is told by the next piece or the end. */
+  async #write(staged: StagedFile): Promise<void> {
+    try {
+      while (this.#pending.length > 0 && !this.#failure) {
+        const pieces = this.#pending;
+        this.#pending = [];
+        this.#pendingBytes = 0;
+        await staged.write(...pieces);
+      }
+    } catch (error) {
+      this.#failure = RemoteError.from(error);
+    }
+    this.#pending = [];
+    this.#writing = undefined;
+  }
+
+  /** The bytes of `item` stay as they are. Throws `protocol_error` for more than there is to be, and `disk_low`. */
   async take(item: Content): Promise<void> {
     const length = item.kind === 'data' ? item.bytes.byteLength : item.length;
     this.#bytes += length;
     if (this.#bytes > this.#entry.size)
       throw new RemoteError('protocol_error', 'a file has more content than its source told');
+    if (this.#failure?.code === 'disk_low') throw this.#failure;
     if (this.#failure || !this.#staged) return;
     const staged = this.#staged;
     await this.#try(async () => {
       if (item.kind === 'data') {
         this.#hash.update(item.bytes);
-        await staged.write(item.bytes);
+        this.#pending.push(item.bytes);
+        this.#pendingBytes += length;
+        this.#writing ??= this.#write(staged);
+        if (this.#pendingBytes > maxPendingBytes) await this.#writing;
         return;
       }
+      await this.#writing;
       this.#reused += length;
       for await (const bytes of staged.copyBase(item.offset, item.length)) this.#hash.update(bytes);
     });
@@ -60,6 +88,7 @@ export class ArrivingFile {
 
   /** Throws what went wrong, and `file_changed` where it is not what was sent; nothing is left of it then. */
   async finish(sha256: Uint8Array): Promise<void> {
+    await this.#writing;
     if (this.#failure) {
       await this.discard();
       throw this.#failure;
@@ -76,10 +105,12 @@ export class ArrivingFile {
 
   /** For the next run. Safe at any time. */
   async leave(): Promise<void> {
+    await this.#writing;
     await this.#staged?.leave();
   }
 
   async discard(): Promise<void> {
+    await this.#writing;
     await this.#staged?.discard();
   }
 

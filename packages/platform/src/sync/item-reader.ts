@@ -13,7 +13,7 @@ import {
 export type Incoming = SyncItem | { readonly kind: 'event'; readonly value: unknown };
 
 /**
- * Items out of the pieces of a body. Their bytes are views that are good until the next one is asked for. Throws
+ * Items out of the pieces of a body. Their bytes are views of memory that nothing else uses. Throws
  * `protocol_error` for what is none, and `stream_cut` where the body ends in the middle of one.
  */
 export async function* readItems(

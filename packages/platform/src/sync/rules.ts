@@ -24,8 +24,7 @@ export async function takeRules(incoming: AsyncIterator<Incoming>): Promise<unkn
     const item = rulesOf(value);
     bytes += item.bytes.byteLength;
     if (bytes > syncLimits.maxRulesBytes) throw tooLong();
-    // The bytes are good until the next item.
-    pieces.push(item.bytes.slice());
+    pieces.push(item.bytes);
     if (item.kind === 'rules_end') return parse(Buffer.concat(pieces));
   }
 }

@@ -221,9 +221,13 @@ export interface Piece {
   readonly copy?: number;
 }
 
-/** Reads ahead by one piece. */
+/** Read by one trip to the thread pool: each costs as much as its bytes. */
+const readBytes = 1024 * 1024;
+
+/** Reads ahead by so much. */
 async function* wholeOf(file: FileHandle, size: number): AsyncGenerator<Piece, void, void> {
-  const buffers = [Buffer.allocUnsafe(syncLimits.maxDataBytes), Buffer.allocUnsafe(syncLimits.maxDataBytes)];
+  const room = Math.min(readBytes, size);
+  const buffers = [Buffer.allocUnsafe(room), Buffer.allocUnsafe(room)];
   const read = (at: number, turn: number) => {
     const buffer = buffers[turn % 2] ?? Buffer.alloc(0);
     return file.read(buffer, 0, Math.min(buffer.byteLength, size - at), at);
@@ -238,6 +242,7 @@ async function* wholeOf(file: FileHandle, size: number): AsyncGenerator<Piece, v
       // It may be given up before it is looked at.
       next.catch(() => undefined);
     }
-    yield { bytes: buffer.subarray(0, bytesRead) };
+    for (let given = 0; given < bytesRead; given += syncLimits.maxDataBytes)
+      yield { bytes: buffer.subarray(given, Math.min(bytesRead, given + syncLimits.maxDataBytes)) };
   }
 }

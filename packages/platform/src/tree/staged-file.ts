@@ -78,16 +78,24 @@ export class StagedFile {
     return this.#read(this.#file, 0, this.#bytes);
   }
 
-  /** Behind what is there. */
-  async write(bytes: Uint8Array): Promise<void> {
+  /** Behind what is there, one after the other. */
+  async write(...pieces: readonly Uint8Array[]): Promise<void> {
     try {
-      for (let at = 0; at < bytes.byteLength; ) {
-        const { bytesWritten } = await this.#file.write(bytes, at, bytes.byteLength - at, this.#bytes);
-        at += bytesWritten;
-        this.#bytes += bytesWritten;
-      }
+      const total = pieces.reduce((bytes, piece) => bytes + piece.byteLength, 0);
+      const { bytesWritten } = await this.#file.writev(pieces, this.#bytes);
+      this.#bytes += bytesWritten;
+      if (bytesWritten < total) await this.#writeRest(Buffer.concat(pieces).subarray(bytesWritten));
     } catch (error) {
       throw systemError(this.#entry.path, error);
+    }
+  }
+
+  /** The system may take less than it is given, as where its disk is full. */
+  async #writeRest(bytes: Uint8Array): Promise<void> {
+    for (let at = 0; at < bytes.byteLength; ) {
+      const { bytesWritten } = await this.#file.write(bytes, at, bytes.byteLength - at, this.#bytes);
+      at += bytesWritten;
+      this.#bytes += bytesWritten;
     }
   }
 
