@@ -1,3 +1,4 @@
+import { execFileSync, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import {
   existsSync,
@@ -227,4 +228,26 @@ it('execs go with their artifacts when those together are over the limit', async
   lab.store.acknowledge([one.exec_id, two.exec_id]);
   await waitFor('the older one to go', () => !existsSync(folderOf(one.exec_id)));
   expect(existsSync(folderOf(two.exec_id))).toBe(true);
+});
+
+/** Some kernels forbid user namespaces; then a full disk cannot be had without root. */
+const allowed = spawnSync('unshare', ['-rm', 'true']).status === 0;
+
+describe.skipIf(!allowed)('a disk without room (skipped where unshare -rm is not permitted)', () => {
+  it.each([
+    ['no_room', { count: 1, skipped: [{ path: 'large', why: 'disk_low' }] }],
+    ['full', { count: 0, error: 'the disk of the machine is full' }],
+  ])('%s: the exit code is told with what could be kept, and nothing is left half', (what, artifacts) => {
+    const mountPoint = join(lab.home, 'disk');
+    mkdirSync(mountPoint);
+    const fixture = join(import.meta.dirname, '../fixtures/full-disk-artifacts.ts');
+    const output = execFileSync('unshare', ['-rm', process.execPath, fixture, mountPoint, what], {
+      encoding: 'utf8',
+    });
+    const { end, left } = JSON.parse(output);
+    expect(end).toMatchObject({ status: 'finished', exit_code: 7, artifacts });
+    // Where the end could not be noted, the next agent tells it again, with what there is room for by then.
+    expect(JSON.parse(output).again).toMatchObject({ status: 'finished', exit_code: 7 });
+    expect(left.filter((name: string) => name !== 'artifacts')).toEqual([]);
+  });
 });

@@ -34,7 +34,7 @@ export interface FetchOptions {
  * in the content that its list says. Throws what the controller and the folder do; then `Destination.discard` is for the owner.
  */
 export async function fetchArtifacts(
-  client: ArtifactClient,
+  client: Pick<ArtifactClient, 'read'>,
   destination: Destination,
   order: FetchOrder,
   options: FetchOptions = {},
@@ -56,7 +56,7 @@ export async function fetchArtifacts(
 }
 
 async function fetchOne(
-  client: ArtifactClient,
+  client: Pick<ArtifactClient, 'read'>,
   destination: Destination,
   order: FetchOrder,
   file: ArtifactFile,

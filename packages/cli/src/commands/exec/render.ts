@@ -1,5 +1,5 @@
 import { type Answer, oneLine } from '@codex-remote/client';
-import type { ExecView } from '@codex-remote/protocol/schema';
+import type { ArtifactsState, ExecView } from '@codex-remote/protocol/schema';
 
 /** `1.2 s`, `3 m 20 s`, `2 h 5 m`. */
 export function shownDuration(ms: number): string {
@@ -71,6 +71,8 @@ export function answerText(view: ExecView, answer: Answer): string {
   const lines = [oneLineOf(view)];
   if (answer.machine_connected === false)
     lines.push(oneLine(`${view.machine} is away; this is as of ${answer.as_of ?? 'its last report'}`));
+  if (answer.settling) lines.push('its job is over; what it leaves is being kept');
+  if (answer.artifacts !== undefined) lines.push(oneLine(artifactsText(answer.exec_id, answer.artifacts)));
   if (answer.last_line !== undefined) lines.push(oneLine(`last line: ${answer.last_line}`));
   for (const [name, tail, from] of [
     ['stdout', answer.stdout_tail, answer.stdout_tail_from],
@@ -81,6 +83,13 @@ export function answerText(view: ExecView, answer: Answer): string {
   }
   if (answer.next_command !== undefined) lines.push(oneLine(`next: ${answer.next_command}`));
   return lines.join('\n');
+}
+
+function artifactsText(id: string, { count, bytes, skipped_count = 0, error }: ArtifactsState): string {
+  const left = skipped_count > 0 ? `, ${skipped_count} left out` : '';
+  const why = error === undefined ? '' : ` (${error})`;
+  const how = count > 0 ? `; codex-remote exec artifacts --id ${id} --dst DIR` : '';
+  return `artifacts: ${count}, ${bytes} bytes${left}${why}${how}`;
 }
 
 /** Columns as wide as their widest cell; a cell is one line. */
