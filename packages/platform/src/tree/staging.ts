@@ -1,5 +1,14 @@
 import { createHash } from 'node:crypto';
-import { lstatSync, mkdirSync, readdirSync, renameSync, rmdirSync, rmSync, type Stats } from 'node:fs';
+import {
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  renameSync,
+  rmdirSync,
+  rmSync,
+  type Stats,
+  writeFileSync,
+} from 'node:fs';
 import { hostname } from 'node:os';
 import { ProcessTable } from '../process-identity.ts';
 import type { BytePath, Entry } from './entry.ts';
@@ -11,6 +20,7 @@ import { errnoOf, nameError } from './tree-error.ts';
 const keptMs = 7 * 24 * 60 * 60 * 1000;
 
 const host = createHash('sha256').update(hostname()).digest('hex').slice(0, 12);
+const ignoreFile = '.gitignore';
 const partName = /^p-[0-9a-f]{40}$/;
 const workName = /^w-([0-9a-f]{40})-([0-9a-f]{12})-(\d+)-(\d+)-(\d+)$/;
 /** Of this process, in use now. */
@@ -94,7 +104,10 @@ export class Staging {
   leave(work: string): void {
     const key = workName.exec(work)?.[1];
     inUse.delete(work);
-    if (key !== undefined) renameSync(this.at(work), this.at(`p-${key}`));
+    if (key === undefined) return;
+    renameSync(this.at(work), this.at(`p-${key}`));
+    // Whoever asks git what is new in the tree is not told of it.
+    writeFileSync(this.at(ignoreFile), '*\n');
   }
 
   /** It has its name in the tree, or is not wanted. */
@@ -114,6 +127,7 @@ export class Staging {
   /** Nothing of it stays in the tree where nothing is left. */
   close(): void {
     try {
+      if (this.#names().every((name) => name === ignoreFile)) rmSync(this.at(ignoreFile), { force: true });
       rmdirSync(this.#folders.at(stagingName));
     } catch {
       // There are parts in it, or it is gone.
