@@ -1,4 +1,4 @@
-import type { ChildProcess } from 'node:child_process';
+import { type ChildProcess, execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { existsSync, readFileSync, statSync } from 'node:fs';
@@ -196,6 +196,35 @@ describe('who may run on one machine', () => {
     const args = ['exec', 'run', '-m', 'local', '--raw', '--stdin', '-', '--', 'cat'];
     const { stdout, status } = await away.run(args, { ...it, input });
     expect([status, stdout.equals(input)]).toEqual([0, true]);
+  });
+
+  test('runs its own code there, from the other host, as it is', async () => {
+    const { with: it } = await token(...scopes('exec:run:local'));
+    const code = join(away.home, 'code');
+    execFileSync('git', ['init', '-q', code], { env: away.env });
+    await writeFile(join(code, 'made here'), 'new\n');
+    const args = [
+      'exec',
+      'run',
+      '-m',
+      'local',
+      '--project',
+      code,
+      '--ref',
+      'WORKTREE',
+      '--raw',
+      '--',
+      'cat',
+      'made here',
+    ];
+    const { stdout, stderr } = await away.run(args, it);
+    expect([stdout.toString(), stderr]).toEqual(['new\n', '']);
+    // A name is of the controller: its folders are of another host.
+    execFileSync('git', ['init', '-q', join(owner.home, 'theirs')], { env: owner.env });
+    await owner.json(['project', 'add', 'theirs', '--repo', join(owner.home, 'theirs')]);
+    const named = ['exec', 'start', '-m', 'local', '--project', 'theirs', '--ref', 'HEAD', '--', 'true'];
+    expect(codeOf(await away.json(named, 1, it))).toBe('not_repository');
+    expect(JSON.stringify(await away.json(['project', 'list'], 0, it))).not.toContain(owner.home);
   });
 
   test('is told of another what it would be told of none', async () => {

@@ -13,7 +13,6 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { streamedBlobs } from '@codex-remote/platform/git';
 import { RemoteError } from '@codex-remote/protocol/wire';
 import type { Mirror } from './mirror.ts';
 
@@ -47,7 +46,7 @@ export async function checkOut(
   const git = await mirror.git();
   const call = mirror.call(['read-tree', '--reset', '-u', commit], {
     ...{ cwd: directory, workTree: directory, indexFile: index, umask },
-    config: { ...streamedBlobs, 'checkout.workers': '0', ...(await withoutFilters(mirror)) },
+    config: { 'checkout.workers': '0', ...(await withoutFilters(mirror)) },
   });
   try {
     await git.run(call, { signal });

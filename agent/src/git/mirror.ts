@@ -2,16 +2,13 @@ import { randomBytes } from 'node:crypto';
 import { existsSync, mkdirSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { readStateFile } from '@codex-remote/platform';
-import type { Git, GitCall } from '@codex-remote/platform/git';
+import { type Git, type GitCall, streamedBlobs } from '@codex-remote/platform/git';
 import type { ObjectFormat } from '@codex-remote/protocol/schema';
 import { RemoteError } from '@codex-remote/protocol/wire';
 import { execRefs, receivedRefs } from './refs.ts';
 
 /** Older ones do not know `--end-of-options`. */
 const oldestGit: readonly [number, number] = [2, 24];
-
-/** Files from this size on go through git in pieces: the memory of the machine is its jobs'. */
-const streamedFrom = '16m';
 
 /** By this variable a git of ours is known after the death of the agent that started it. */
 export const gitMarkName = 'CODEX_REMOTE_AGENT_GIT';
@@ -55,7 +52,8 @@ export class Mirror {
   /** A call on this repository. */
   call(args: readonly string[], more: Omit<GitCall, 'args' | 'gitDir'> = {}): GitCall {
     const env = { ...more.env, [gitMarkName]: this.#world.mark };
-    const config = { 'core.bigFileThreshold': streamedFrom, ...more.config };
+    // The memory of the machine is its jobs'.
+    const config = { ...streamedBlobs, ...more.config };
     return { ...more, args, gitDir: this.path, config, env };
   }
 

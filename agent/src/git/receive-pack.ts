@@ -2,7 +2,6 @@ import { createHash, randomBytes } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { syncDir, writeDurable } from '@codex-remote/platform';
-import { streamedBlobs } from '@codex-remote/platform/git';
 import { type Clock, RemoteError } from '@codex-remote/protocol/wire';
 import type { DiskReserve } from '../exec/disk-reserve.ts';
 import { lines, type Mirror } from './mirror.ts';
@@ -59,7 +58,7 @@ export async function receivePack(
     const shallowFile = join(incoming, 'shallow');
     writeFileSync(shallowFile, shallow.map((id) => `${id}\n`).join(''));
     const given = { objects, shallowFile: shallow.length > 0 ? shallowFile : undefined };
-    const call = (args: readonly string[]) => mirror.call(args, { ...given, config: streamedBlobs });
+    const call = (args: readonly string[]) => mirror.call(args, given);
     await git.run(call(['index-pack', '--stdin', '--fix-thin', `--max-input-size=${maxPackBytes}`]), {
       input: checked(body, world.reserve),
       signal,

@@ -53,7 +53,7 @@ const fixedConfig: Readonly<Record<string, string>> = {
  * For calls that make, take apart or check out what may be huge: larger blobs pass through git in pieces, neither held whole in
  * memory nor compared for deltas.
  */
-export const streamedBlobs = { 'core.bigFileThreshold': '32m' } as const;
+export const streamedBlobs = { 'core.bigFileThreshold': '16m' } as const;
 
 /**
  * Command line of `call` behind the program's name. By `-c` and not by `GIT_CONFIG_COUNT`, which git before 2.31 passes
