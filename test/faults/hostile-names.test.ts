@@ -2,7 +2,15 @@ import { randomBytes } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { request } from 'node:http';
 import { join } from 'node:path';
-import { agentVerbs, execSpec, hello, machineAdd, queuesRequest } from '@codex-remote/protocol/schema';
+import {
+  agentVerbs,
+  execSpec,
+  hello,
+  machineAdd,
+  projectAdd,
+  queuesRequest,
+  worktreeSpec,
+} from '@codex-remote/protocol/schema';
 import { encodeRecord, streamId } from '@codex-remote/protocol/wire';
 import { Cli } from '@codex-remote/test/lab';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -62,6 +70,14 @@ describe('a name that is none', () => {
       expect(execSpec.safeParse({ ...spec, after_any: [name] }).success).toBe(false);
       expect(machineAdd.safeParse({ name }).success).toBe(false);
       expect(queuesRequest.safeParse({ concurrency: { [name]: 1 } }).success).toBe(false);
+      const repo = { kind: 'url', url: 'https://example.org/app' };
+      expect(projectAdd.safeParse({ name: 'app', repo }).success).toBe(true);
+      expect(projectAdd.safeParse({ name, repo }).success).toBe(false);
+      expect(projectAdd.safeParse({ name: 'app', repo, machines: [name] }).success).toBe(false);
+      for (const verb of ['git.have', 'git.receive', 'git.fetch', 'git.remove'] as const)
+        expect(agentVerbs[verb].params.shape.project.safeParse(name).success).toBe(false);
+      for (const field of ['project', 'workspace'] as const)
+        expect(worktreeSpec.shape[field].safeParse(name).success).toBe(false);
       expect(hello.shape.machine.safeParse(name).success).toBe(false);
       for (const verb of ['exec.start', 'exec.get', 'exec.logs', 'exec.cancel'] as const)
         expect(agentVerbs[verb].params.shape.exec_id.safeParse(name).success).toBe(false);
