@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { failpoints, ProcessTable } from '@codex-remote/platform';
@@ -56,6 +57,8 @@ test('every failpoint is met by programs that do their work', { timeout: 240_000
     await cli.json(['exec', 'wait', '--id', 'third'], 0);
     await cli.json(['machine', 'set', '-m', 'local', '--require-label']);
 
+    await applies(lab);
+
     // Retention takes what ended long ago, at the next start.
     await lab.noted('acknowledged', 'ends');
     const agent = await lab.agentProcess();
@@ -76,6 +79,26 @@ test('every failpoint is met by programs that do their work', { timeout: 240_000
     await lab.close();
   }
 });
+
+/** An apply, and one that fails at its first step: that is taken back. */
+async function applies(lab: FailpointLab): Promise<void> {
+  const { cli } = lab;
+  const repository = lab.file('repository');
+  const git = (...args: string[]) => execFileSync('git', args, { cwd: repository });
+  await mkdir(repository);
+  git('init', '-q');
+  await writeFile(join(repository, 'text'), 'old\n');
+  git('add', '-A');
+  git('-c', 'user.name=a', '-c', 'user.email=a@b.c', 'commit', '-qm', 'begin');
+  const project = ['--project', repository, '--ref', 'HEAD', '--label', 'apply'];
+  await cli.json(['exec', 'start', '--id', 'edits', '-m', 'local', ...project, '--cmd', 'echo new > text']);
+  await cli.json(['exec', 'wait', '--id', 'edits'], 0);
+  const apply = ['exec', 'apply', '--id', 'edits', '--dir', repository];
+  cli.env.CR_FP = 'client.apply.step:throw=EIO';
+  await cli.json(apply, 2);
+  delete cli.env.CR_FP;
+  await cli.json(apply);
+}
 
 function shimOf(journal: string): number {
   const line = journal.split('\n').find((text) => text.startsWith('{"identity"')) ?? '';
