@@ -238,9 +238,12 @@ describe('a file that fits no memory of ours', () => {
       // Also where nobody takes what comes.
       const stopped = cli.spawn(['file', 'read', '-m', 'local', '--raw', 'sent']);
       const hash = createHash('sha256');
-      stopped.stdout.once('data', (first: Buffer) => {
-        hash.update(first);
-        stopped.stdout.pause();
+      await new Promise<void>((resolve) => {
+        stopped.stdout.once('data', (first: Buffer) => {
+          hash.update(first);
+          stopped.stdout.pause();
+          resolve();
+        });
       });
       let [seen, same] = [0, 0];
       await waitFor('the agent to read no more', async () => {
