@@ -1,6 +1,7 @@
 import type { ObjectFormat, VerbReply } from '@codex-remote/protocol/schema';
 import type { Clock } from '@codex-remote/protocol/wire';
 import { type Connection, jsonHeaders } from '../connection.ts';
+import { Resume } from '../resume.ts';
 import { sendContent } from '../send-file.ts';
 import { arrayOf, booleanOf, objectOf, stringOf, wrong } from '../shape.ts';
 import type { UploadSource } from '../upload.ts';
@@ -71,10 +72,24 @@ export class GitClient {
     return readPlaced(await this.#post(address, 'fetch', { ref }, options));
   }
 
-  #post(address: MirrorAddress, verb: string, body: object, options: Options): Promise<unknown> {
+  /** Asked again where the controller goes away meanwhile: what is there already is not made twice. */
+  async #post(address: MirrorAddress, verb: string, body: object, options: Options): Promise<unknown> {
     const path = pathOf(address, verb, {});
     const sent = Buffer.from(JSON.stringify(body));
-    return this.#connection.json({ method: 'POST', path, headers: jsonHeaders, body: sent, ...options });
+    const resume = new Resume(this.#clock, options.signal);
+    for (;;) {
+      try {
+        return await this.#connection.json({
+          method: 'POST',
+          path,
+          headers: jsonHeaders,
+          body: sent,
+          ...options,
+        });
+      } catch (error) {
+        await resume.after(error);
+      }
+    }
   }
 }
 
