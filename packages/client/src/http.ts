@@ -11,6 +11,8 @@ export interface HttpRequest {
   readonly headers?: Readonly<Record<string, string>>;
   /** A whole body goes out with its length, an iterable one in chunks as fast as the peer takes them. */
   readonly body?: Uint8Array | AsyncIterable<Uint8Array>;
+  /** Pieces of the body are their owner's again when the next one is asked for: each is waited for until the system has it. */
+  readonly reusesBody?: boolean;
   /** Ends the exchange at once; what is waiting rejects with the signal's reason. */
   readonly signal?: AbortSignal | undefined;
   /** From the call to the head of the answer; absent = as long as it takes. */
@@ -121,12 +123,12 @@ class Exchange {
         this.#socket.cork();
         this.#socket.write(`${chunk.byteLength.toString(16)}\r\n`);
         this.#socket.write(chunk);
-        const room = this.#socket.write('\r\n');
+        const taken = new Promise<void>((resolve) => {
+          this.#drained = resolve;
+        });
+        const room = this.#socket.write('\r\n', () => this.#wanted.reusesBody && this.#drained?.());
         this.#socket.uncork();
-        if (!room)
-          await new Promise<void>((resolve) => {
-            this.#drained = resolve;
-          });
+        if (!room || this.#wanted.reusesBody) await taken;
       }
       this.#socket.write('0\r\n\r\n');
     } catch (error) {

@@ -20,7 +20,8 @@ export class Conversation {
 
   constructor(connection: Connection, path: string, signal: AbortSignal | undefined) {
     this.out = new ItemWriter((bytes) => this.#body.write(bytes));
-    this.#answer = connection.open({ method: 'POST', path, headers, body: this.#body.read(), signal });
+    const body = this.#body.read();
+    this.#answer = connection.open({ method: 'POST', path, headers, body, reusesBody: true, signal });
     // Whoever reads gets it.
     this.#answer.catch((error: unknown) => this.#body.fail(RemoteError.from(error)));
     const items = this.#read();

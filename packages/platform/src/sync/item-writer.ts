@@ -17,10 +17,20 @@ import {
 const compression = { params: { [constants.ZSTD_c_compressionLevel]: 1 } } as const;
 /** A smaller block is sent as it is. */
 const minCompressedBytes = 256;
+/** Records of the largest block. */
+const maxRecordsBytes =
+  syncBlockHeaderBytes +
+  syncLimits.maxBlockBytes +
+  recordHeaderBytes * Math.ceil((syncBlockHeaderBytes + syncLimits.maxBlockBytes) / maxRecordPayloadBytes);
+/** Room for records that is used again: one block is filled while another goes out. */
+const maxFree = 2;
 /** After a block that did not become smaller so many are sent as they are. */
 const blocksBetweenTries = 15;
 
-/** Where bytes go. Waiting for the promise is the back-pressure; it rejects with what ended the conversation. */
+/**
+ * Where bytes go; they are the writer's again when the promise resolves. Waiting for it is the back-pressure; it rejects with
+ * what ended the conversation.
+ */
 export type Send = (bytes: Uint8Array) => Promise<void>;
 
 /**
@@ -31,6 +41,8 @@ export class ItemWriter {
   readonly #send: Send;
   #block = Buffer.allocUnsafe(syncLimits.maxBlockBytes);
   #used = 0;
+  /** Made anew for each block it would be memory that nobody collects for a long time. */
+  readonly #free: Buffer[] = [];
   /** Position in the stream of blocks. */
   #offset = 0;
   /** All blocks, and all but the last: one is filled while another goes out. */
@@ -84,22 +96,26 @@ export class ItemWriter {
   }
 
   #sendBlock(): void {
-    const records = this.#records(this.#block.subarray(0, this.#used));
+    const room = this.#free.pop() ?? Buffer.allocUnsafe(maxRecordsBytes);
+    const records = this.#records(this.#block.subarray(0, this.#used), room);
     this.#used = 0;
     // Blocks go out one behind the other, whoever waits for which.
     this.#before = this.#last;
-    this.#last = this.#last.then(() => this.#send(records));
+    this.#last = this.#last.then(async () => {
+      await this.#send(records);
+      if (this.#free.length < maxFree) this.#free.push(room);
+    });
     // Who writes or flushes next gets it.
     this.#last.catch(() => undefined);
   }
 
-  /** The block with its header, cut into records. */
-  #records(raw: Uint8Array): Uint8Array {
+  /** The block with its header, cut into records, in `room`. */
+  #records(raw: Uint8Array, room: Buffer): Uint8Array {
     const packed = this.#packed(raw);
     const payload = packed ?? raw;
     const total = syncBlockHeaderBytes + payload.byteLength;
     const count = Math.ceil(total / maxRecordPayloadBytes);
-    const records = Buffer.allocUnsafe(total + count * recordHeaderBytes);
+    const records = room.subarray(0, total + count * recordHeaderBytes);
     let at = 0;
     let taken = 0;
     for (let left = total; left > 0; ) {

@@ -40,8 +40,8 @@ export class Way {
   async send(bytes: Uint8Array): Promise<void> {
     if (this.#over) throw this.#over;
     const left = this.#cutAt - this.bytes;
-    // A copy: the reader is to see nothing that its writer changes.
-    this.#queue.push(bytes.slice(0, left));
+    // A copy (what slice of a Buffer gives is none): its writer uses the room again.
+    this.#queue.push(new Uint8Array(bytes.subarray(0, left)));
     this.bytes += Math.min(left, bytes.byteLength);
     this.#wake?.();
     if (left >= bytes.byteLength) return;
