@@ -90,7 +90,8 @@ async function applies(lab: FailpointLab): Promise<void> {
   await writeFile(join(repository, 'text'), 'old\n');
   git('add', '-A');
   git('-c', 'user.name=a', '-c', 'user.email=a@b.c', 'commit', '-qm', 'begin');
-  const project = ['--project', repository, '--ref', 'HEAD', '--label', 'apply'];
+  await cli.json(['project', 'add', 'edited', '--repo', repository]);
+  const project = ['--project', 'edited', '--ref', 'HEAD', '--label', 'apply'];
   await cli.json(['exec', 'start', '--id', 'edits', '-m', 'local', ...project, '--cmd', 'echo new > text']);
   await cli.json(['exec', 'wait', '--id', 'edits'], 0);
   const apply = ['exec', 'apply', '--id', 'edits', '--dir', repository];

@@ -1,7 +1,5 @@
 import type { Row } from './rows.ts';
 
-const notYet = 'not there yet: nothing of it exists';
-
 /**
  * Hostile input, groups D (frames and peers) and E (inputs, files, shell): the second part of the matrix, numbered on from
  * rows.ts. Its table is in docs/security.md.
@@ -122,7 +120,11 @@ export const hostileRows: readonly Row[] = [
     fault: '`ext::`, `file::`, `-oProxyCommand` as a repository',
     sees: 'refused with the reason; git has `protocol.allow=never` and the schemes of the call alone',
   },
-  { row: 90, fault: 'hostile repository config on the way back', sees: notYet, argued: notYet },
+  {
+    row: 90,
+    fault: 'hostile repository config on the way back',
+    sees: 'the same files and patch as without it, and nothing of it runs, there or here; `.git` under any of its names is `refused`',
+  },
   {
     row: 91,
     fault: 'names with quotes, `$( )`, newline, NUL, `..`, 300 characters, look-alikes',
