@@ -53,6 +53,8 @@ export interface Applied {
   readonly undone?: Undone;
 }
 
+const endings = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+
 /** Below the git directory. */
 const folderName = 'codex-remote';
 const stagingPrefix = 'apply-';
@@ -117,6 +119,7 @@ async function applyIn(target: Target, staging: string, order: ApplyOrder): Prom
 
 /** Throws `tree_drifted`, `disk_low`, `usage` where this user may not write: then nothing was changed. */
 function place(placing: Placing): void {
+  const letGo = holdSignals();
   try {
     placeAll(placing);
   } catch (error) {
@@ -131,7 +134,18 @@ function place(placing: Placing): void {
       },
       error,
     );
+  } finally {
+    letGo();
   }
+}
+
+/** A signal that would end the process does not: what is under way ends soon, and whole. Returns what ends that. */
+function holdSignals(): () => void {
+  const pass = () => undefined;
+  for (const signal of endings) process.on(signal, pass);
+  return () => {
+    for (const signal of endings) process.off(signal, pass);
+  };
 }
 
 /** Plans the steps, and puts what they place where they find it: on disk, with its permissions. Throws `tree_drifted`. */

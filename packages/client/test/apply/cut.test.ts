@@ -1,7 +1,8 @@
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, expect, test } from 'vitest';
+import { afterEach, expect, test, vi } from 'vitest';
 import { run, TwoTrees, treeOf } from './support.ts';
 
 let trees: TwoTrees;
@@ -28,15 +29,21 @@ async function open(): Promise<TwoTrees> {
   return opened;
 }
 
-/** As a process of its own; `fp`: where it ends. */
-function applyElsewhere(fp: string, order: object = {}): number | null {
+const program = join(import.meta.dirname, 'apply-program.ts');
+
+/** The file that tells it what to apply. */
+function orderFile(): string {
   const { files, patch } = trees.result();
-  const asked = join(trees.dir, 'order.json');
+  const path = join(trees.dir, 'order.json');
   const commits = [run(trees.here, 'rev-parse', 'HEAD').trim()];
   const told = { execId: 'x1', dir: trees.here, commits, files, patch: patch.toString('base64') };
-  writeFileSync(asked, JSON.stringify({ ...told, allowAutorun: false, dryRun: false, ...order }));
-  const program = join(import.meta.dirname, 'apply-program.ts');
-  const { status, signal, stderr } = spawnSync(process.execPath, [program, asked], {
+  writeFileSync(path, JSON.stringify({ ...told, allowAutorun: false, dryRun: false }));
+  return path;
+}
+
+/** As a process of its own; `fp`: where it ends. */
+function applyElsewhere(fp: string): number | null {
+  const { status, signal, stderr } = spawnSync(process.execPath, [program, orderFile()], {
     env: { ...process.env, CR_FP: fp },
     encoding: 'utf8',
   });
@@ -103,6 +110,19 @@ test('a step that the system refuses takes back those before it', async () => {
   ])
     expect(() => applyElsewhere(`client.apply.step:throw=${errno}:6`)).toThrow(`code: '${code}'`);
   expect(treeOf(trees.here)).toEqual(before);
+});
+
+test('a signal that comes while it is at it leaves nothing half done', async () => {
+  trees = await open();
+  const child = spawn(process.execPath, [program, orderFile()], {
+    env: { ...process.env, CR_FP: 'client.apply.step:sleep=500:2' },
+    stdio: 'ignore',
+  });
+  const ended = once(child, 'exit');
+  await vi.waitFor(() => expect(treeOf(trees.here)).not.toHaveProperty('folder/gone'), 10_000);
+  child.kill('SIGTERM');
+  expect(await ended).toEqual([0, null]);
+  expect(treeOf(trees.here)).toEqual(treeOf(trees.there));
 });
 
 test('two at once do not meet', async () => {
