@@ -14,7 +14,8 @@ import { findMatches, type Match } from './find.ts';
 import { parseGlobs } from './glob.ts';
 import { KeptArtifacts, keptPath, keptState } from './kept.ts';
 import type { ArtifactLimits } from './limits.ts';
-import { hasRunnerList, type RunnerEntry, readRunnerList } from './runner-list.ts';
+import { LocalFolders } from './local-folders.ts';
+import { hasRunnerList, hasRunnerListHere, type RunnerEntry, readRunnerList } from './runner-list.ts';
 import { Slots } from './slots.ts';
 import { takeFile } from './take-file.ts';
 
@@ -31,6 +32,7 @@ export class ArtifactStep implements SettleStep {
   readonly #clock: Clock;
   readonly #limits: ArtifactLimits;
   readonly #slots = new Slots(atOnce);
+  readonly #local = new LocalFolders();
   #hanging = 0;
 
   constructor(clock: Clock, limits: ArtifactLimits) {
@@ -57,16 +59,25 @@ export class ArtifactStep implements SettleStep {
     }
   }
 
-  async #hasList({ spec, identity }: EndedJob): Promise<boolean> {
+  #hasList({ spec: { cwd, worktree }, identity }: EndedJob): boolean | Promise<boolean> {
+    // A worktree of its own has nothing of an earlier one.
+    const fresh = worktree !== undefined && worktree.workspace === undefined;
+    const sinceMs = fresh ? undefined : identity.started_ms;
+    if (this.#local.has(cwd)) return hasRunnerListHere(cwd, sinceMs);
+    return this.#hasListSoon(cwd, sinceMs);
+  }
+
+  async #hasListSoon(cwd: string, sinceMs: number | undefined): Promise<boolean> {
     if (this.#hanging >= maxHanging) return false;
     const { promise, resolve } = Promise.withResolvers<'late'>();
     const timer = this.#clock.setTimer(lookMs, () => resolve('late'));
-    // A worktree of its own has nothing of an earlier one.
-    const fresh = spec.worktree !== undefined && spec.worktree.workspace === undefined;
-    const look = hasRunnerList(spec.cwd, fresh ? undefined : identity.started_ms);
+    const look = hasRunnerList(cwd, sinceMs);
     const found = await Promise.race([look, promise]);
     timer.cancel();
-    if (found !== 'late') return found;
+    if (found !== 'late') {
+      void this.#local.learn(cwd);
+      return found;
+    }
     this.#hanging++;
     void look.then(() => this.#hanging--);
     return false;

@@ -1,4 +1,4 @@
-import { constants } from 'node:fs';
+import { constants, lstatSync, type Stats } from 'node:fs';
 import { lstat, open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
@@ -37,11 +37,24 @@ const list = z.looseObject({ artifacts: z.array(z.unknown()) });
  */
 export async function hasRunnerList(cwd: string, sinceMs: number | undefined): Promise<boolean> {
   try {
-    const stat = await lstat(join(cwd, listPath));
-    return stat.isFile() && (sinceMs === undefined || stat.ctimeMs >= sinceMs - clockSlackMs);
+    return isOf(await lstat(join(cwd, listPath)), sinceMs);
   } catch {
     return false;
   }
+}
+
+/** The same where a look does not wait for anybody. */
+export function hasRunnerListHere(cwd: string, sinceMs: number | undefined): boolean {
+  try {
+    const stat = lstatSync(join(cwd, listPath), { throwIfNoEntry: false });
+    return stat !== undefined && isOf(stat, sinceMs);
+  } catch {
+    return false;
+  }
+}
+
+function isOf(stat: Stats, sinceMs: number | undefined): boolean {
+  return stat.isFile() && (sinceMs === undefined || stat.ctimeMs >= sinceMs - clockSlackMs);
 }
 
 /** Undefined where there is none by now. */
