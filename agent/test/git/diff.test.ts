@@ -110,6 +110,18 @@ describe.each(['sha1', 'sha256'] as const)('of a repository of %s', (format) => 
   });
 });
 
+test('a file that is ignored and of the commit all the same is told, another is not', async () => {
+  lab.repository.write({ '.gitignore': 'out\n', 'out/of the commit': '1\n', 'out/same': 's\n' });
+  lab.repository.git('add', '-f', 'out');
+  const commit = await lab.commit();
+  const { exec_id } = await lab.runAt(commit, 'echo 2 > "out/of the commit"; echo n > out/new', {
+    keep: true,
+  });
+  expect((await read(exec_id, 'files')).files).toMatchObject([
+    { path: 'out/of the commit', status: 'modified' },
+  ]);
+});
+
 test('it goes on at any file or byte, to the same result', async () => {
   const commit = await lab.commit({ text: '1\n' });
   const { exec_id } = await lab.runAt(commit, 'for i in 1 2 3; do seq 20000 > f$i; done', { keep: true });

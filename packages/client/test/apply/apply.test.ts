@@ -140,6 +140,27 @@ describe('a tree that has drifted is refused whole', () => {
     expect(treeOf(trees.here)).toEqual(before);
   });
 
+  test.each([
+    ['becomes-file/a', (path: string) => writeFileSync(path, 'mine\n')],
+    ['dir/text', (path: string) => writeFileSync(path, 'mine\n')],
+    ['new/big', (path: string) => mkdirSync(path, { recursive: true })],
+  ] as const)('by %j while the patch comes', async (name, change) => {
+    trees = await TwoTrees.open(fill);
+    edit(trees.there);
+    const { patch } = trees.result();
+    let before = {};
+    const meanwhile = async function* () {
+      change(join(trees.here, name));
+      before = treeOf(trees.here);
+      yield patch;
+    };
+    await expect(trees.apply({ patch: meanwhile })).rejects.toMatchObject({
+      code: 'tree_drifted',
+      details: { facts: { files: [name] } },
+    });
+    expect(treeOf(trees.here)).toEqual(before);
+  });
+
   test('what the exec did not touch may have changed', async () => {
     trees = await TwoTrees.open(fill);
     writeFileSync(join(trees.there, 'dir/text'), 'theirs\n');
