@@ -131,21 +131,26 @@ export class Results {
     return found;
   }
 
-  /** Together with whoever is at it. */
+  /** Together with whoever is at it; where that one leaves off, by oneself. */
   async #keep(
     mirror: Mirror,
     id: string,
     worktree: WorktreeState,
     signal: AbortSignal | undefined,
   ): Promise<{ result: string; skipped?: string }> {
-    const looking =
-      this.#looking.get(id) ??
-      this.#look(mirror, id, worktree, signal)
-        .then(async (found) => {
-          await this.#options.worktrees.setRef(id, worktree, `update ${resultRef(id)} ${found.result}`);
-          return found;
-        })
-        .finally(() => this.#looking.delete(id));
+    const others = this.#looking.get(id);
+    if (others)
+      return others.catch((error: unknown) => {
+        const left = RemoteError.from(error).code === 'cancelled' && !signal?.aborted;
+        if (left) return this.#keep(mirror, id, worktree, signal);
+        throw error;
+      });
+    const looking = this.#look(mirror, id, worktree, signal)
+      .then(async (found) => {
+        await this.#options.worktrees.setRef(id, worktree, `update ${resultRef(id)} ${found.result}`);
+        return found;
+      })
+      .finally(() => this.#looking.delete(id));
     this.#looking.set(id, looking);
     return looking;
   }

@@ -55,6 +55,23 @@ const edit = [
   'echo ignored > cache',
 ].join('; ');
 
+test('of two who ask at once, one who goes away takes nothing from the other', async () => {
+  const repository = new Repository(lab.at('user', 'one'));
+  const commit = repository.commit({ text: '1\n' });
+  await lab.send(commit, repository);
+  const state = await lab.run('echo 2 > text', { worktree: repository.spec(commit, { keep: true }) });
+  const [leaving, staying] = [new AbortController(), new AbortController()];
+  const { results } = lab.store.git;
+  const asked = Promise.allSettled([
+    results.of(state, undefined, leaving.signal),
+    results.of(state, undefined, staying.signal),
+  ]);
+  leaving.abort();
+  const [left, stayed] = await asked;
+  expect(left).toMatchObject({ status: 'rejected', reason: { code: 'cancelled' } });
+  expect(stayed).toMatchObject({ status: 'fulfilled', value: { head: { commit, running: false } } });
+});
+
 describe.each(['sha1', 'sha256'] as const)('of a repository of %s', (format) => {
   test('it tells every change, and its patch makes the same tree', async () => {
     const repository = new Repository(lab.at('user', format), format);
