@@ -1,13 +1,14 @@
 import { createHash } from 'node:crypto';
 import { RemoteError } from '@codex-remote/protocol/wire';
 import type { Entry, StagedFile, TreeWriter } from '../tree/index.ts';
+import { Wake } from './wake.ts';
 
 type Content =
   | { readonly kind: 'data'; readonly bytes: Uint8Array }
   | { readonly kind: 'copy'; readonly offset: number; readonly length: number };
 
 /** What may wait for the disk; then its sender does. */
-const maxPendingBytes = 1024 * 1024;
+const maxPendingBytes = 2 * 1024 * 1024;
 
 /**
  * A file whose content comes piece by piece: staged, then in its place when it is what its sender says. What goes wrong with it
@@ -22,6 +23,7 @@ export class ArrivingFile {
   #pending: Uint8Array[] = [];
   #pendingBytes = 0;
   #writing: Promise<void> | undefined;
+  readonly #room = new Wake();
   #bytes: number;
   #reused: number;
   #failure: RemoteError | undefined;
@@ -53,6 +55,7 @@ export class ArrivingFile {
         const pieces = this.#pending;
         this.#pending = [];
         this.#pendingBytes = 0;
+        this.#room.call();
         await staged.write(...pieces);
       }
     } catch (error) {
@@ -60,6 +63,7 @@ export class ArrivingFile {
     }
     this.#pending = [];
     this.#writing = undefined;
+    this.#room.call();
   }
 
   /** The bytes of `item` stay as they are. Throws `protocol_error` for more than there is to be, and `disk_low`. */
@@ -77,7 +81,8 @@ export class ArrivingFile {
         this.#pending.push(item.bytes);
         this.#pendingBytes += length;
         this.#writing ??= this.#write(staged);
-        if (this.#pendingBytes > maxPendingBytes) await this.#writing;
+        // Not until all is written: the disk is to have something to do while the next comes.
+        while (this.#pendingBytes > maxPendingBytes && !this.#failure) await this.#room.wait();
         return;
       }
       await this.#writing;
