@@ -70,16 +70,17 @@ describe('trees that go over a connection which breaks', () => {
         running = false;
       });
       let cuts = 0;
-      for (; running && cuts < 6; cuts++)
-        await Promise.race([box.proxy.cutAfter(way, content ? 1_200_000 : 300), going]);
+      // All within the large file, and more than there may be passes that bring nothing.
+      for (; running && cuts < (content ? 8 : 6); cuts++)
+        await Promise.race([box.proxy.cutAfter(way, content ? 600_000 : 300), going]);
       const summary = await going;
       alike();
       expect(summary.resumed).toBeGreaterThan(0);
       const bytes = verb === 'push' ? summary.sent_bytes : summary.received_bytes;
       if (content) {
         // A cut costs what was on its way.
-        expect(bytes).toBeLessThan(6 * mb + cuts * mb);
-        expect(summary.reused).toBeGreaterThan(mb);
+        expect(bytes).toBeLessThan(6 * mb + cuts * 2 * mb);
+        expect(summary.reused).toBeGreaterThan(0);
       }
       expect(summary).toMatchObject({ refused: 0, skipped: 0 });
       expect(await sync(verb)).toMatchObject({

@@ -16,7 +16,7 @@ const diffQuery = z.object({
 });
 
 /** What an exec changed in its worktree. The machine alone knows it: nothing is kept here. */
-export async function diffExec(
+export async function showDiff(
   { execs }: ApiContext,
   call: ApiCall,
   response: RecordResponse,

@@ -3,7 +3,7 @@ import { listArtifacts, readArtifact } from './artifact-routes.ts';
 import { listAudit, verifyAudit } from './audit-routes.ts';
 import type { ApiCall, ApiContext } from './context.ts';
 import { changeDirect, controllerStatus, rotateCertificate, stopController } from './controller-routes.ts';
-import { diffExec } from './diff-routes.ts';
+import { showDiff } from './diff-routes.ts';
 import {
   cancelExec,
   getExec,
@@ -96,7 +96,7 @@ export const routes: readonly Route[] = [
   { method: 'POST', url: '/v1/execs', scope: 'exec:run', kind: 'json', handle: startExec, follow: runExec },
   { method: 'GET', url: '/v1/execs/:id', scope: 'exec:read', kind: 'json', handle: getExec },
   { method: 'GET', url: '/v1/execs/:id/logs', scope: 'logs:read', kind: 'records', handle: readLogs },
-  { method: 'GET', url: '/v1/execs/:id/diff', scope: 'logs:read', kind: 'records', handle: diffExec },
+  { method: 'GET', url: '/v1/execs/:id/diff', scope: 'logs:read', kind: 'records', handle: showDiff },
   { method: 'GET', url: '/v1/execs/:id/watch', scope: 'logs:read', kind: 'records', handle: watchExec },
   { method: 'GET', url: '/v1/execs/:id/artifacts', scope: 'logs:read', kind: 'records', handle: listArtifacts },
   { method: 'GET', url: '/v1/execs/:id/artifacts/read', scope: 'logs:read', kind: 'records', handle: readArtifact },

@@ -83,7 +83,7 @@ export function pullPass(
     progress: () => ({
       entries: target?.counts.entries ?? 0,
       files: target?.counts.files ?? 0,
-      bytes: target?.counts.bytes ?? 0,
+      bytes: target?.arrivedBytes ?? 0,
       filesTotal: target?.wanted.files ?? 0,
       bytesTotal: target?.wanted.bytes ?? 0,
     }),

@@ -9,6 +9,10 @@ import { type Pass, pullPass, pushPass } from './pass.ts';
 
 /** Passes in a row of which none has brought anything, before it is given up. */
 const maxIdlePasses = 5;
+/** Content of a pass that counts as something. */
+const minMovedBytes = 64 * 1024;
+/** As many as that in a row can be needed for one huge file; one that never ends is not asked for again and again. */
+const maxFruitlessPasses = 1000;
 /** Passes for files that change while they are read. */
 const maxChangedPasses = 3;
 
@@ -63,7 +67,9 @@ class Passes {
   /** By either side: what the source cannot send is not told to the target. */
   #refused = 0;
   #resumed = 0;
+  /** Passes in a row in which next to nothing moved, and those in which no name was finished. */
   #idle = 0;
+  #fruitless = 0;
   /** Files that the pass which runs refused because they were changed. */
   #changed: Report[] = [];
 
@@ -132,7 +138,10 @@ class Passes {
     } finally {
       await talk.close();
       const counts = pass.counts();
-      if (counts.files + counts.directories + counts.links + counts.removed > 0) this.#idle = 0;
+      const done = counts.files + counts.directories + counts.links + counts.removed;
+      this.#fruitless = done > 0 ? 0 : this.#fruitless + 1;
+      // What came of a large file stays.
+      if (done > 0 || pass.progress().bytes >= minMovedBytes) this.#idle = 0;
       this.#sum = addPass(before, counts);
       this.#sent += talk.out.sentBytes;
       this.#received += talk.receivedBytes;
@@ -151,7 +160,7 @@ class Passes {
   async #after(failure: RemoteError): Promise<void> {
     if (this.#order.signal?.aborted || !lost.has(failure.code)) throw failure;
     if (this.#idle === 0) this.#resume.received();
-    if (++this.#idle > maxIdlePasses) throw goOn(failure);
+    if (++this.#idle > maxIdlePasses || this.#fruitless > maxFruitlessPasses) throw goOn(failure);
     // The controller waits for a machine by itself; for a controller that is gone it is waited here.
     if (failure.code === 'connection_reset') return;
     await this.#resume.after(failure).catch((error: unknown) => {

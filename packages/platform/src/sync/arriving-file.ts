@@ -24,6 +24,7 @@ export class ArrivingFile {
   #pendingBytes = 0;
   #writing: Promise<void> | undefined;
   readonly #room = new Wake();
+  readonly #from: number;
   #bytes: number;
   #reused: number;
   #failure: RemoteError | undefined;
@@ -32,8 +33,14 @@ export class ArrivingFile {
   constructor(writer: TreeWriter, entry: Entry, from: number) {
     this.#writer = writer;
     this.#entry = entry;
+    this.#from = from;
     this.#bytes = from;
     this.#reused = from;
+  }
+
+  /** Of its content, what has come so far. */
+  get arrived(): number {
+    return this.#bytes - this.#from;
   }
 
   /** Of its content, what was here already. */

@@ -78,6 +78,11 @@ export class Target {
     this.#options = options;
   }
 
+  /** Content that has come, that of the file in the middle too. */
+  get arrivedBytes(): number {
+    return this.counts.bytes + (this.#arriving?.arrived ?? 0);
+  }
+
   /** Until all of it is done; the result has been said then. Throws what ended `incoming`, `disk_low`, `protocol_error`. */
   async run(incoming: AsyncIterable<Incoming>): Promise<SyncCounts> {
     const over = Promise.withResolvers<void>();
