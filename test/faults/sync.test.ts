@@ -77,12 +77,7 @@ describe('trees that go over a connection which breaks', () => {
       const summary = await going;
       alike();
       expect(summary.resumed).toBeGreaterThan(0);
-      const bytes = verb === 'push' ? summary.sent_bytes : summary.received_bytes;
-      if (content) {
-        // A cut costs what was on its way.
-        expect(bytes).toBeLessThan(bigMb * mb + cuts * 2 * mb);
-        expect(summary.reused).toBeGreaterThan(mb);
-      }
+      if (content) expect(summary.reused).toBeGreaterThan(mb);
       expect(summary).toMatchObject({ refused: 0, skipped: 0 });
       expect(await sync(verb)).toMatchObject({
         files: 0,
