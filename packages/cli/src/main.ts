@@ -26,10 +26,11 @@ function main(args: readonly string[]): void {
     void shell.end(() => Promise.reject(error), table.find(tokens.words)?.command.name);
     return;
   }
-  if (parsed.kind === 'help' || !isHot(parsed.command)) {
+  const ofTrees = parsed.kind === 'command' && isOfTrees(parsed.command, parsed.values);
+  if (parsed.kind === 'help' || ofTrees || !isHot(parsed.command)) {
     const codeCache = codeCacheFolder(process.env);
     if (codeCache !== undefined) enableCompileCache(codeCache);
-    const file = parsed.kind === 'command' && isOfTrees(parsed.command) ? 'sync.cjs' : 'oclif.cjs';
+    const file = ofTrees ? 'sync.cjs' : 'oclif.cjs';
     const rest = require(join(__dirname, file)) as { readonly main: (args: readonly string[]) => void };
     rest.main(args);
     return;

@@ -104,8 +104,11 @@ export const isHot = ({ name }: Command): boolean =>
   name === 'machine list' ||
   name === 'machine show';
 
-/** What runs from a bundle of its own. */
-export const isOfTrees = ({ name }: Command): boolean => name.startsWith('sync ');
+/** What runs from a bundle of its own: it works on trees, or sends one before it starts. */
+export const isOfTrees = ({ name }: Command, values: Readonly<Record<string, unknown>>): boolean =>
+  name.startsWith('sync ') ||
+  name === 'exec apply' ||
+  ((name === 'exec run' || name === 'exec start') && values.project !== undefined);
 
 export const nouns: Readonly<Record<string, string>> = {
   machine: 'Machines: register, check, bring up and down',

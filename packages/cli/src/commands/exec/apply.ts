@@ -1,7 +1,6 @@
 import { resolve } from 'node:path';
 import { answerOf, DiffClient } from '@codex-remote/client';
-import { type Applied, applyToTree, type Change } from '@codex-remote/client/apply';
-import { Git } from '@codex-remote/platform/git';
+import type { Applied, Change } from '@codex-remote/client/apply';
 import type { WorktreeState } from '@codex-remote/protocol/schema';
 import { RemoteError } from '@codex-remote/protocol/wire';
 import { exitCodes } from '../../exit.ts';
@@ -49,6 +48,7 @@ export const execApply = command({
     const signal = output.readerGone;
     const { head, files } = await diffs.files(address, { signal });
     const dryRun = values['dry-run'] === true;
+    const { applyToTree, Git } = await import('./trees.ts');
     const applied = await applyToTree(new Git(), {
       execId: exec_id,
       dir: resolve(cwd, values.dir ?? '.'),

@@ -3,7 +3,7 @@ import { command } from '../../table/command.ts';
 import { maxWait } from '../../table/shared.ts';
 import { followToEnd } from './follow-to-end.ts';
 import { requestFlags, startRequest } from './request.ts';
-import { inWorktree } from './worktree.ts';
+import { prepared } from './worktree.ts';
 
 export const execRun = command({
   name: 'exec run',
@@ -18,7 +18,7 @@ export const execRun = command({
   ],
   async run(values, context, argv) {
     const request = startRequest('exec run', values, argv, context);
-    const { start, warnings } = await inWorktree('exec run', request, values, context);
+    const { start, warnings } = await prepared('exec run', request, values, context);
     return followToEnd(context, {
       id: start.spec.exec_id,
       machine: start.machine,

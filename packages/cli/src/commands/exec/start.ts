@@ -3,7 +3,7 @@ import { RemoteError } from '@codex-remote/protocol/wire';
 import { command } from '../../table/command.ts';
 import { oneLineOf, textOf } from './render.ts';
 import { requestFlags, startRequest } from './request.ts';
-import { inWorktree, withWarnings } from './worktree.ts';
+import { prepared, withWarnings } from './worktree.ts';
 
 export const execStart = command({
   name: 'exec start',
@@ -18,7 +18,7 @@ export const execStart = command({
   ],
   async run(values, context, argv) {
     const request = startRequest('exec start', values, argv, context);
-    const { start, warnings } = await inWorktree('exec start', request, values, context);
+    const { start, warnings } = await prepared('exec start', request, values, context);
     const { view, attached } = await context.client.startExec(start).catch((error: unknown) => {
       throw located(error, start.spec.exec_id, start.machine);
     });
