@@ -1,5 +1,5 @@
 import { constants, createReadStream, rmSync, type Stats } from 'node:fs';
-import { type FileHandle, link, lstat, mkdir, open, realpath, rename, rm } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
 import { RemoteError } from '@codex-remote/protocol/wire';
 
 /** What of a file there can be in the way of one that comes. */
@@ -17,6 +17,7 @@ const slash = Buffer.from('/');
 
 /** Loaded when a file comes: it takes 6 ms of a command without any. */
 const crypto = () => process.getBuiltinModule('node:crypto');
+const disk = () => process.getBuiltinModule('node:fs/promises');
 
 /**
  * A folder of this host into which files come. Each comes under another name and takes its own when it is whole. No link in
@@ -34,8 +35,8 @@ export class Destination {
   /** Makes the folder where it is not there. */
   static async open(path: string): Promise<Destination> {
     return told(path, async () => {
-      await mkdir(path, { recursive: true });
-      return new Destination(await realpath(path, { encoding: 'buffer' }));
+      await disk().mkdir(path, { recursive: true });
+      return new Destination(await disk().realpath(path, { encoding: 'buffer' }));
     });
   }
 
@@ -66,7 +67,7 @@ export class Destination {
         Buffer.from(`/.cr-${crypto().randomBytes(9).toString('hex')}`),
       ]);
       const { O_WRONLY, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;
-      const file = await open(half, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600);
+      const file = await disk().open(half, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600);
       this.#half.add(half.toString('latin1'));
       return new Coming({ file, half, path: this.#at(parts), wanted }, () =>
         this.#half.delete(half.toString('latin1')),
@@ -123,7 +124,7 @@ export class Coming {
       await file.sync();
       await file.close();
       const inTheWay = force ? await replace(half, path) : await add(half, path);
-      if (inTheWay) await rm(half, { force: true });
+      if (inTheWay) await disk().rm(half, { force: true });
       this.#over();
       return inTheWay;
     });
@@ -139,7 +140,9 @@ export class Coming {
 
   async drop(): Promise<void> {
     await this.#coming.file.close().catch(() => undefined);
-    await rm(this.#coming.half, { force: true }).catch(() => undefined);
+    await disk()
+      .rm(this.#coming.half, { force: true })
+      .catch(() => undefined);
     this.#over();
   }
 }
@@ -147,31 +150,33 @@ export class Coming {
 /** A link itself is replaced, never what it leads to. */
 async function replace(half: Buffer, path: Buffer): Promise<InTheWay | undefined> {
   if ((await statOf(path))?.isDirectory()) return 'blocked';
-  await rename(half, path);
+  await disk().rename(half, path);
   return undefined;
 }
 
 async function add(half: Buffer, path: Buffer): Promise<InTheWay | undefined> {
   try {
-    await link(half, path);
+    await disk().link(half, path);
   } catch (error) {
     const errno = errnoOf(error);
     if (errno === 'EEXIST') return 'exists';
     if (errno !== 'EPERM' && errno !== 'ENOTSUP' && errno !== 'EOPNOTSUPP') throw error;
     // A file system without hard links: between the look and the rename somebody could put one there.
     if (await statOf(path)) return 'exists';
-    await rename(half, path);
+    await disk().rename(half, path);
     return undefined;
   }
-  await rm(half, { force: true });
+  await disk().rm(half, { force: true });
   return undefined;
 }
 
 /** There, or made. False where something else is. */
 async function isFolder(path: Buffer): Promise<boolean> {
-  await mkdir(path).catch((error: unknown) => {
-    if (errnoOf(error) !== 'EEXIST') throw error;
-  });
+  await disk()
+    .mkdir(path)
+    .catch((error: unknown) => {
+      if (errnoOf(error) !== 'EEXIST') throw error;
+    });
   return (await statOf(path))?.isDirectory() === true;
 }
 
@@ -184,10 +189,12 @@ function partsOf(path: Buffer): Buffer[] {
 
 /** Of the name itself. */
 async function statOf(path: Buffer): Promise<Stats | undefined> {
-  return lstat(path).catch((error: unknown) => {
-    if (errnoOf(error) === 'ENOENT') return undefined;
-    throw error;
-  });
+  return disk()
+    .lstat(path)
+    .catch((error: unknown) => {
+      if (errnoOf(error) === 'ENOENT') return undefined;
+      throw error;
+    });
 }
 
 async function hashOf(path: Buffer): Promise<string> {
