@@ -1,7 +1,8 @@
 import { failpoint } from '@codex-remote/platform';
 import { type ExecEnded, isEnded } from '@codex-remote/protocol/schema';
-import type { Clock, Timer } from '@codex-remote/protocol/wire';
+import type { Clock } from '@codex-remote/protocol/wire';
 import type { Entries, Entry } from './entries.ts';
+import { Passes } from './passes.ts';
 import { type EndedExec, overRetention, type RetentionLimits } from './retention.ts';
 import type { Tombstones } from './tombstones.ts';
 
@@ -20,10 +21,7 @@ export class Retainer {
   readonly #limits: RetentionLimits;
   readonly #clock: Clock;
   readonly #known = new Map<string, EndedExec>();
-  #timer: Timer | undefined;
-  #passing = false;
-  #again = false;
-  #closed = false;
+  readonly #passes: Passes;
 
   /** Owns neither: who has them closes them after this. */
   constructor(entries: Entries, tombstones: Tombstones, limits: RetentionLimits, clock: Clock) {
@@ -31,36 +29,20 @@ export class Retainer {
     this.#tombstones = tombstones;
     this.#limits = limits;
     this.#clock = clock;
+    this.#passes = new Passes(clock, delayMs, async () => {
+      await this.#learn();
+      await this.#retain();
+    });
   }
 
   /** Something may be over a limit now. */
   soon(): void {
-    if (this.#closed) return;
-    this.#timer ??= this.#clock.setTimer(delayMs, () => {
-      this.#timer = undefined;
-      void this.#pass();
-    });
+    this.#passes.soon();
   }
 
   /** A pass that is under way ends at its next step. */
   close(): void {
-    this.#closed = true;
-    this.#timer?.cancel();
-  }
-
-  async #pass(): Promise<void> {
-    this.#again = this.#passing;
-    if (this.#passing) return;
-    this.#passing = true;
-    try {
-      await this.#learn();
-      await this.#retain();
-    } catch {
-      // A full disk, or a folder that is not ours to remove: tried again after the next acknowledgement.
-    } finally {
-      this.#passing = false;
-    }
-    if (this.#again) this.soon();
+    this.#passes.close();
   }
 
   async #learn(): Promise<void> {
@@ -71,13 +53,13 @@ export class Retainer {
       const state = endOf(entry);
       if (state) this.#known.set(id, endedExec(state, entry.acknowledgedMs));
       if (++looked % batchExecs === 0) await nextTurn();
-      if (this.#closed) return;
+      if (this.#passes.closed) return;
     }
   }
 
   async #retain(): Promise<void> {
     const over = overRetention([...this.#known.values()], this.#limits, this.#clock.wall());
-    for (let at = 0; at < over.length && !this.#closed; at += batchExecs) {
+    for (let at = 0; at < over.length && !this.#passes.closed; at += batchExecs) {
       const ids = over.slice(at, at + batchExecs);
       const states = ids.flatMap((id) => endOf(this.#entries.find(id)) ?? []);
       // Remembered first: between the two an id is known twice, never not at all.

@@ -3,8 +3,9 @@ import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { isEnded, type WorktreeState } from '@codex-remote/protocol/schema';
-import type { Clock, Timer } from '@codex-remote/protocol/wire';
+import type { Clock } from '@codex-remote/protocol/wire';
 import type { Entries } from '../exec/entries.ts';
+import { Passes } from '../exec/passes.ts';
 import { type EndedWorktree, overWorktreeLimits, type WorktreeLimits } from './worktree-retention.ts';
 import type { Worktrees } from './worktrees.ts';
 
@@ -29,12 +30,11 @@ export interface WorktreeRetainerOptions {
 export class WorktreeRetainer {
   readonly #options: WorktreeRetainerOptions;
   readonly #sizes = new Map<string, number>();
-  #timer: Timer | undefined;
-  #passing = false;
-  #closed = false;
+  readonly #passes: Passes;
 
   constructor(options: WorktreeRetainerOptions) {
     this.#options = options;
+    this.#passes = new Passes(options.clock, delayMs, () => this.#retain());
     options.entries.onChange((state) => {
       if (isEnded(state) && state.worktree && state.worktree.workspace === undefined) this.soon();
     });
@@ -42,39 +42,25 @@ export class WorktreeRetainer {
 
   /** Something may be over a limit now. */
   soon(): void {
-    if (this.#closed) return;
-    this.#timer ??= this.#options.clock.setTimer(delayMs, () => {
-      this.#timer = undefined;
-      void this.#pass();
-    });
+    this.#passes.soon();
   }
 
   /** A pass that is under way ends at its next step. */
   close(): void {
-    this.#closed = true;
-    this.#timer?.cancel();
+    this.#passes.close();
   }
 
-  async #pass(): Promise<void> {
-    // What ends meanwhile asks for a pass after this one.
-    if (this.#passing) return this.soon();
-    this.#passing = true;
-    try {
-      const { worktrees, limits, before } = this.#options;
-      const found = this.#found();
-      const ended: EndedWorktree[] = [];
-      for (const { id, endedMs } of found) ended.push({ id, endedMs, bytes: await this.#bytes(id) });
-      for (const id of overWorktreeLimits(ended, limits)) {
-        const state = found.find((one) => one.id === id)?.worktree;
-        if (!state || this.#closed) continue;
-        await before?.(id, state);
-        await worktrees.remove(id, state);
-        this.#sizes.delete(id);
-      }
-    } catch {
-      // Tried again after the next end.
-    } finally {
-      this.#passing = false;
+  async #retain(): Promise<void> {
+    const { worktrees, limits, before } = this.#options;
+    const found = this.#found();
+    const ended: EndedWorktree[] = [];
+    for (const { id, endedMs } of found) ended.push({ id, endedMs, bytes: await this.#bytes(id) });
+    for (const id of overWorktreeLimits(ended, limits)) {
+      const state = found.find((one) => one.id === id)?.worktree;
+      if (!state || this.#passes.closed) continue;
+      await before?.(id, state);
+      await worktrees.remove(id, state);
+      this.#sizes.delete(id);
     }
   }
 

@@ -6,7 +6,7 @@ const firstPauseMs = 50;
 const lastPauseMs = 1_000;
 
 /** The controller went away or is about to: the same read can go on with the next one. */
-const cutCodes = new Set([
+export const cutCodes: ReadonlySet<string> = new Set([
   'stream_cut',
   'controller_unreachable',
   'controller_starting',
@@ -15,7 +15,7 @@ const cutCodes = new Set([
   'session_replaced',
 ]);
 /** A controller that has just come back has no connection to the machine yet. */
-const comingBackCodes = new Set(['machine_offline', 'connection_reset']);
+export const comingBackCodes: ReadonlySet<string> = new Set(['machine_offline', 'connection_reset']);
 
 /** How long a read that was cut may still try to go on; one per read. */
 export class Resume {

@@ -2,7 +2,7 @@ import type { FileWritten } from '@codex-remote/protocol/schema';
 import { type Clock, encodeRecord, RemoteError } from '@codex-remote/protocol/wire';
 import type { Connection } from './connection.ts';
 import { dataRecords, readRecords } from './records.ts';
-import { Resume } from './resume.ts';
+import { cutCodes, Resume } from './resume.ts';
 import { booleanOf, numberOf, objectOf, stringOf } from './shape.ts';
 import type { UploadSource } from './upload.ts';
 import { eventField } from './views.ts';
@@ -47,7 +47,7 @@ export async function sendContent<T>(
     } catch (error) {
       const failure = RemoteError.from(error);
       wholeSent ||= content.whole;
-      if (options.signal?.aborted || !lost.has(failure.code)) throw failure;
+      if (options.signal?.aborted || !isLost(failure.code)) throw failure;
       if (!source.again || sends === maxSends) throw withSent(failure, wholeSent);
       // The machine is there again, or was waited for already; anything else is waited for here.
       if (failure.code === 'connection_reset') continue;
@@ -58,16 +58,10 @@ export async function sendContent<T>(
   }
 }
 
-/** What leaves open whether it was done. */
-const lost: ReadonlySet<string> = new Set([
-  'connection_reset',
-  'stream_cut',
-  'controller_unreachable',
-  'controller_starting',
-  'shutting_down',
-  'peer_silent',
-  'session_replaced',
-]);
+/** Whether it leaves open that it was done. */
+function isLost(code: string): boolean {
+  return cutCodes.has(code) || code === 'connection_reset';
+}
 
 /** A part of a content changes nothing. */
 function withSent(failure: RemoteError, wholeSent: boolean): RemoteError {

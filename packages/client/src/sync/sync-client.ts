@@ -2,7 +2,7 @@ import type { Report } from '@codex-remote/platform/sync';
 import type { SyncCounts } from '@codex-remote/protocol/schema';
 import { type Clock, RemoteError } from '@codex-remote/protocol/wire';
 import type { Connection } from '../connection.ts';
-import { Resume, resumeMs } from '../resume.ts';
+import { comingBackCodes, cutCodes, Resume, resumeMs } from '../resume.ts';
 import { Conversation } from './conversation.ts';
 import { addPass, readCounts, type SyncOrder, type SyncProgress, type SyncSummary } from './order.ts';
 import { type Pass, pullPass, pushPass } from './pass.ts';
@@ -16,17 +16,10 @@ const maxFruitlessPasses = 1000;
 /** Passes for files that change while they are read. */
 const maxChangedPasses = 3;
 
-/** What leaves open how far it came: the trees are compared again, and what is done is not done twice. */
-const lost: ReadonlySet<string> = new Set([
-  'connection_reset',
-  'stream_cut',
-  'controller_unreachable',
-  'controller_starting',
-  'shutting_down',
-  'peer_silent',
-  'session_replaced',
-  'machine_offline',
-]);
+/** Whether it leaves open how far it came: the trees are compared again, and what is done is not done twice. */
+function isLost(code: string): boolean {
+  return cutCodes.has(code) || comingBackCodes.has(code);
+}
 
 type MakePass = typeof pushPass;
 
@@ -158,7 +151,7 @@ class Passes {
 
   /** Waits until it can go on. Throws what cannot be gone on from. */
   async #after(failure: RemoteError): Promise<void> {
-    if (this.#order.signal?.aborted || !lost.has(failure.code)) throw failure;
+    if (this.#order.signal?.aborted || !isLost(failure.code)) throw failure;
     if (this.#idle === 0) this.#resume.received();
     if (++this.#idle > maxIdlePasses || this.#fruitless > maxFruitlessPasses) throw goOn(failure);
     // The controller waits for a machine by itself; for a controller that is gone it is waited here.
