@@ -1,5 +1,9 @@
 import { defineConfig } from 'vitest/config';
 
+/** How long a test may take, and how long it may wait for a condition: what a machine much slower than ours needs, ms. */
+const testTimeout = 120_000;
+const poll = { timeout: 30_000 };
+
 export default defineConfig({
   test: {
     projects: [
@@ -14,7 +18,9 @@ export default defineConfig({
             'test/chaos/**/*.test.ts',
             'test/fuzz/**/*.test.ts',
           ],
-          testTimeout: 20_000,
+          testTimeout,
+          hookTimeout: testTimeout,
+          expect: { poll },
           maxWorkers: 2,
         },
       },
@@ -22,8 +28,9 @@ export default defineConfig({
         test: {
           name: 'e2e',
           include: ['test/e2e/**/*.test.ts'],
-          testTimeout: 120_000,
-          hookTimeout: 120_000,
+          testTimeout,
+          hookTimeout: testTimeout,
+          expect: { poll },
           maxWorkers: 2,
         },
       },
@@ -31,8 +38,9 @@ export default defineConfig({
         test: {
           name: 'faults',
           include: ['test/faults/**/*.test.ts'],
-          testTimeout: 120_000,
-          hookTimeout: 120_000,
+          testTimeout,
+          hookTimeout: testTimeout,
+          expect: { poll },
           maxWorkers: 2,
         },
       },

@@ -26,7 +26,7 @@ describe('a machine that was taken down', () => {
 
   test.each(['', 'after a restart of the controller'])('is not waited for %s', async (restarted) => {
     if (restarted !== '') await cli.json(['controller', 'stop']);
-    const quick = { timeoutMs: 5_000 };
+    const quick = { timeoutMs: 12_000 };
     for (const [line, status] of [
       [['exec', 'start', '-m', 'local', '--cmd', 'true'], 1],
       [['exec', 'cancel', 'still'], 1],

@@ -25,7 +25,7 @@ describe('machine up that cannot work says why and what to do', () => {
   ): Promise<{ code: string; error: Record<string, unknown>; cli: Cli; stderr: string }> {
     const cli = await Cli.open({ CODEX_REMOTE_SSH_CONFIG: config });
     clis.push(cli);
-    const result = await cli.run(['machine', 'up', 'box', ...args], { timeoutMs: 20_000 });
+    const result = await cli.run(['machine', 'up', 'box', ...args]);
     expect(result.status).toBe(1);
     const answer = JSON.parse(result.stdout.toString()) as {
       ok: boolean;
@@ -93,7 +93,7 @@ describe('machine up that cannot work says why and what to do', () => {
       const began = performance.now();
       const { code } = await up(await lab.writeConfig(`Host box\n  HostName 127.0.0.1\n  Port ${hole.port}`));
       expect(code).toBe('ssh_unreachable');
-      expect(performance.now() - began).toBeLessThan(12_000);
+      expect(performance.now() - began).toBeLessThan(20_000);
     } finally {
       await hole.close();
     }

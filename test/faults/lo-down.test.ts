@@ -13,7 +13,7 @@ test('the interface goes down and comes back: away within two heartbeats, nothin
   const program = join(import.meta.dirname, 'programs/lo-down.ts');
   const { stdout } = await run('unshare', ['--net', process.execPath, program], { timeout: 170_000 });
   const seen = JSON.parse(stdout) as Record<string, unknown>;
-  expect(seen.noticedMs).toBeLessThan(16_000);
+  expect(seen.noticedMs).toBeLessThan(25_000);
   expect(seen).toMatchObject({
     away: { status: 'running', machine_connected: false, as_of: expect.any(String) },
     ended: { status: 'finished', exit_code: 4 },

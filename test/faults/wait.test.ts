@@ -55,7 +55,7 @@ describe('exec wait across machines', () => {
     const began = performance.now();
     expect((await wait(ids, '--all')).status).toBe(1);
     expect((await wait(ids, '--any')).status).toBe(7);
-    expect(performance.now() - began).toBeLessThan(5_000);
+    expect(performance.now() - began).toBeLessThan(20_000);
   });
 
   test('--max-wait leaves with 75 and the line that waits on; that line gives the end', async () => {

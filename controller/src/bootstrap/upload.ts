@@ -121,7 +121,11 @@ export async function uploadEntry(
 }
 
 /** Compressed or not, by the distance of the machine (one round trip is measured). */
-export async function chooseCoding(transport: HostTransport, probe: Probe, clock: Clock): Promise<Coding> {
+export async function chooseCoding(
+  transport: Pick<HostTransport, 'kind' | 'ping'>,
+  probe: Pick<Probe, 'tools'>,
+  clock: Pick<Clock, 'monotonic'>,
+): Promise<Coding> {
   if (!probe.tools.has('gzip')) return 'raw';
   const began = clock.monotonic();
   await transport.ping();

@@ -159,10 +159,32 @@ describe.each<Kind>(['ssh2', 'system'])('the store of a machine over %s', (kind)
     await expect(failure).rejects.toMatchObject({ code: 'runtime_unsupported' });
     expect(await stored()).toEqual([node.name]);
   });
+});
 
-  it('is filled raw over loopback', async () => {
-    expect(await chooseCoding(transport, { ...probe, tools: new Set() }, systemClock)).toBe('raw');
-    if (kind === 'ssh2') expect(await chooseCoding(transport, probe, systemClock)).toBe('raw');
+describe('how bytes travel', () => {
+  /** What is chosen where one round trip after the other takes so long. */
+  const chosen = (kind: HostTransport['kind'], roundTripMs: readonly number[], tools = ['gzip']) => {
+    let now = 0;
+    const left = [...roundTripMs];
+    const ping = async () => {
+      now += left.shift() ?? Number.NaN;
+    };
+    return chooseCoding({ kind, ping }, { tools: new Set(tools) }, { monotonic: () => now });
+  };
+
+  it.each([
+    ['ssh2', [1.5, 1.5], 'raw'],
+    ['ssh2', [40, 1.5], 'raw'],
+    ['ssh2', [40, 40], 'gzip'],
+    ['system', [20, 20], 'raw'],
+    ['system', [40, 40], 'gzip'],
+    ['local', [0, 0], 'raw'],
+  ] as const)('over %s with round trips of %j ms: %s', async (kind, roundTripMs, coding) => {
+    expect(await chosen(kind, roundTripMs)).toBe(coding);
+  });
+
+  it('is raw where nothing there unpacks', async () => {
+    expect(await chosen('ssh2', [40, 40], [])).toBe('raw');
   });
 });
 

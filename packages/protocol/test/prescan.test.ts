@@ -125,11 +125,9 @@ describe('pre-scan', () => {
     ['-2^53', Uint8Array.of(0xd3, 0xff, 0xe0, 0, 0, 0, 0, 0, 0)],
     ['two values', Uint8Array.of(1, 2)],
     ['nothing', new Uint8Array(0)],
-  ])('refuses %s, quickly and without allocating it [row 70] [row 71]', (_title, bytes) => {
+  ])('refuses %s without allocating it [row 70] [row 71]', (_title, bytes) => {
     const before = process.memoryUsage();
-    const started = performance.now();
     expect(() => decodeMessage(bytes)).toThrow(RemoteError);
-    expect(performance.now() - started).toBeLessThan(200);
     const after = process.memoryUsage();
     expect(after.heapUsed + after.arrayBuffers - before.heapUsed - before.arrayBuffers).toBeLessThan(
       8 * 1024 * 1024,
