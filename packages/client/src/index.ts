@@ -16,6 +16,7 @@ export * from './http.ts';
 export * from './json-lines.ts';
 export * from './lines.ts';
 export * from './log-stream.ts';
+export * from './project-client.ts';
 export * from './records.ts';
 export * from './remote.ts';
 export * from './remote-settings.ts';

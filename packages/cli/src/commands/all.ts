@@ -108,6 +108,7 @@ export const isHot = ({ name }: Command): boolean =>
 export const isOfTrees = ({ name }: Command, values: Readonly<Record<string, unknown>>): boolean =>
   name.startsWith('sync ') ||
   name === 'exec apply' ||
+  name === 'project add' ||
   ((name === 'exec run' || name === 'exec start') && values.project !== undefined);
 
 export const nouns: Readonly<Record<string, string>> = {

@@ -5,7 +5,6 @@
  */
 export * from './bring.ts';
 export * from './git-client.ts';
-export * from './project-client.ts';
 export * from './repository.ts';
 export * from './snapshot.ts';
 export * from './snapshot-store.ts';

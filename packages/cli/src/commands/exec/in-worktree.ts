@@ -1,13 +1,6 @@
 import { isAbsolute, resolve } from 'node:path';
-import { oneLine, type StartRequest } from '@codex-remote/client';
-import {
-  bring,
-  GitClient,
-  ProjectClient,
-  Repository,
-  SnapshotStore,
-  worktreeRef,
-} from '@codex-remote/client/git';
+import { oneLine, ProjectClient, type StartRequest } from '@codex-remote/client';
+import { bring, GitClient, Repository, SnapshotStore, worktreeRef } from '@codex-remote/client/git';
 import type { ProjectView, WorktreeSpec } from '@codex-remote/protocol/schema';
 import { RemoteError } from '@codex-remote/protocol/wire';
 import type { Context } from '../../context.ts';

@@ -1,5 +1,5 @@
 import { isAbsolute, resolve } from 'node:path';
-import { ProjectClient, Repository } from '@codex-remote/client/git';
+import { ProjectClient } from '@codex-remote/client';
 import type { ProjectAdd } from '@codex-remote/protocol/schema';
 import { looksLikeRepositoryUrl, readRepositoryUrl } from '@codex-remote/protocol/wire';
 import type { Context } from '../../context.ts';
@@ -52,6 +52,7 @@ async function repoOf(text: string, { cwd, remote }: Context): Promise<ProjectAd
     return { kind: 'url', url: text };
   }
   if (remote !== undefined) throw notHere('project add --repo DIR', remote.url);
+  const { Repository } = await import('./trees.ts');
   const repository = await Repository.find(isAbsolute(text) ? text : resolve(cwd, text));
   return { kind: 'path', path: repository.root ?? repository.gitDir };
 }

@@ -1,4 +1,4 @@
-import { ProjectClient } from '@codex-remote/client/git';
+import { ProjectClient } from '@codex-remote/client';
 import { command } from '../../table/command.ts';
 import { table } from '../exec/render.ts';
 import { repoText } from './show-text.ts';

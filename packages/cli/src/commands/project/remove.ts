@@ -1,4 +1,4 @@
-import { ProjectClient } from '@codex-remote/client/git';
+import { ProjectClient } from '@codex-remote/client';
 import { command } from '../../table/command.ts';
 import { flagSwitch } from '../../table/flag.ts';
 import { textOf } from '../exec/render.ts';

@@ -1,4 +1,4 @@
-import { ProjectClient } from '@codex-remote/client/git';
+import { ProjectClient } from '@codex-remote/client';
 import { command } from '../../table/command.ts';
 import { projectFlag, projectOf } from './address.ts';
 import { projectText } from './show-text.ts';

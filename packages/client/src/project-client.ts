@@ -1,6 +1,6 @@
 import type { ProjectAdd, ProjectRemoved, ProjectView } from '@codex-remote/protocol/schema';
-import { type Connection, jsonHeaders } from '../connection.ts';
-import { arrayOf, booleanOf, objectOf, stringOf } from '../shape.ts';
+import { type Connection, jsonHeaders } from './connection.ts';
+import { arrayOf, booleanOf, objectOf, stringOf } from './shape.ts';
 
 type Options = { readonly signal?: AbortSignal | undefined };
 
