@@ -3,6 +3,7 @@ import { RemoteError } from '@codex-remote/protocol/wire';
 /** Which exec has which workspace; in memory, since a new agent knows what runs. */
 export class Leases {
   readonly #holders = new Map<string, string>();
+  readonly #listeners = new Set<() => void>();
 
   /** Again for who has it. Throws `workspace_busy`. */
   take(project: string, workspace: string, id: string): void {
@@ -23,6 +24,13 @@ export class Leases {
 
   /** What the exec has is free. */
   end(id: string): void {
+    const before = this.#holders.size;
     for (const [key, holder] of this.#holders) if (holder === id) this.#holders.delete(key);
+    if (this.#holders.size < before) for (const listener of this.#listeners) listener();
+  }
+
+  /** Called when something has become free. */
+  onFree(listener: () => void): void {
+    this.#listeners.add(listener);
   }
 }

@@ -55,8 +55,9 @@ export interface WorktreeFiles {
  * holds its commit from before it is accepted until it is forgotten. A directory has its name only once it is whole.
  */
 export class Worktrees {
+  /** Which exec has which workspace. */
+  readonly leases = new Leases();
   readonly #options: WorktreesOptions;
-  readonly #leases = new Leases();
   /** Refs of a mirror are written by one at a time: nobody takes away what another is just naming. */
   readonly #turns = new Turns();
   readonly #checkouts = new PQueue({ concurrency: checkoutsAtOnce });
@@ -69,7 +70,7 @@ export class Worktrees {
     makePrivateDir(options.worktrees);
     makePrivateDir(options.workspaces);
     options.entries.onChange((state) => {
-      if (isEnded(state)) this.#leases.end(state.exec_id);
+      if (isEnded(state)) this.leases.end(state.exec_id);
     });
     options.entries.onRemoval(
       (state) => void this.#forget(state).catch((error) => this.#failed(state, error)),
@@ -122,7 +123,7 @@ export class Worktrees {
     const { project, workspace } = spec;
     const signal = AbortSignal.any([this.#stop.signal, ...(asked ? [asked] : [])]);
     const { projects } = this.#options;
-    if (workspace !== undefined) this.#leases.take(project, workspace, id);
+    if (workspace !== undefined) this.leases.take(project, workspace, id);
     const umask = await this.#options.umask();
     const made = this.#checkouts.add(async () => {
       if (workspace === undefined) return this.#makeOwn(id, spec, umask, signal);
@@ -150,7 +151,7 @@ export class Worktrees {
 
   /** Whether the exec has its workspace now. */
   holdsWorkspace(id: string, { project, workspace }: WorktreeState): boolean {
-    return workspace !== undefined && this.#leases.holder(project, workspace) === id;
+    return workspace !== undefined && this.leases.holder(project, workspace) === id;
   }
 
   /** The exec was accepted: from here on its entry says that it is known. */
@@ -160,7 +161,7 @@ export class Worktrees {
 
   /** The exec was not accepted: nothing of it stays. */
   async abandon(id: string, state: WorktreeState): Promise<void> {
-    this.#leases.end(id);
+    this.leases.end(id);
     this.#held.delete(id);
     await this.#drop(id, state).catch((error) => this.#failed({ exec_id: id }, error));
   }
@@ -232,7 +233,7 @@ export class Worktrees {
     for (const { supervisor } of entries.all()) {
       const { exec_id, worktree } = supervisor?.state ?? {};
       if (exec_id !== undefined && worktree?.workspace !== undefined)
-        this.#leases.take(worktree.project, worktree.workspace, exec_id);
+        this.leases.take(worktree.project, worktree.workspace, exec_id);
     }
     void removeLeftovers(away, leftovers).catch((error: unknown) => this.#failed({}, error));
   }

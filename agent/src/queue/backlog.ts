@@ -83,8 +83,10 @@ export class Backlog {
     this.#queues = new Queues({
       concurrencyOf: (queue) => settings.concurrencyOf(queue),
       stateOf: (id) => this.#stateOf(id),
+      leases: parts.worktrees.leases,
     });
     this.#departures = new Departures({ ...parts, open: () => this.#open });
+    parts.worktrees.leases.onFree(() => this.#look());
     // Execs that run already are told of too, when they are adopted.
     entries.onChange((state) => {
       this.#queues.changed(state);

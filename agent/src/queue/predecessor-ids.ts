@@ -12,6 +12,7 @@ export function resolveWaits(spec: ExecSpec, entries: Entries, tombstones: Tombs
     queue: spec.queue,
     after: whole('--after', spec.after),
     after_any: whole('--after-any', spec.after_any),
+    worktree: spec.worktree,
   };
 }
 

@@ -1,10 +1,12 @@
-import { type ExecState, isEnded } from '@codex-remote/protocol/schema';
+import { type ExecState, isEnded, type WorktreeState } from '@codex-remote/protocol/schema';
 
 /** What an exec asked to wait for, ids whole. */
 export interface Waits {
   readonly queue?: string | undefined;
   readonly after?: readonly string[] | undefined;
   readonly after_any?: readonly string[] | undefined;
+  /** The workspace that it is to run in, if it is one. */
+  readonly worktree?: Pick<WorktreeState, 'project' | 'workspace'> | undefined;
 }
 
 /** Whether an exec may start as far as its predecessors go. */

@@ -1,6 +1,7 @@
 import type { ExecState, QueueView } from '@codex-remote/protocol/schema';
 import { isEnded } from '@codex-remote/protocol/schema';
 import type { Place } from '../exec/entries.ts';
+import type { Leases } from '../git/leases.ts';
 import { type Dependency, dependencyOf, type StateOf, type Waits } from './predecessors.ts';
 
 /** Keeps a state small: it travels in every report. */
@@ -20,6 +21,8 @@ interface Waiting {
 export interface QueuesOptions {
   readonly concurrencyOf: (queue: string) => number;
   readonly stateOf: StateOf;
+  /** Of workspaces. An exec gets its own when its start is decided; who ends it is their owner. */
+  readonly leases: Pick<Leases, 'take' | 'holder'>;
 }
 
 /**
@@ -42,10 +45,12 @@ export class Queues {
 
   /**
    * Whether a new exec starts now, and then it has its place; it gives it back with `leave` if it does not run. Who has
-   * waited longer is never passed: a place is free only when nobody who could take it waits.
+   * waited longer is never passed: a place is free only when nobody who could take it waits. One that asked to wait for
+   * nothing does not wait for a workspace either: its start is refused.
    */
   admit(id: string, waits: Waits): Dependency | { readonly kind: 'full' } {
-    const dependency = dependencyOf(waits, this.#options.stateOf);
+    const asked = waits.queue !== undefined || waits.after !== undefined || waits.after_any !== undefined;
+    const dependency: Dependency = asked ? this.#dependencyOf(id, waits) : { kind: 'met' };
     if (dependency.kind !== 'met') return dependency;
     if (!this.#hasRoom(waits.queue) || this.#isNextHeld(waits.queue)) return { kind: 'full' };
     this.#place(waits.queue, id);
@@ -89,10 +94,13 @@ export class Queues {
     const decisions: Decision[] = [];
     for (const [id, waiting] of this.#waiting) {
       if (waiting.held) continue;
-      const dependency = dependencyOf(waiting.waits, this.#options.stateOf);
+      const dependency = this.#dependencyOf(id, waiting.waits);
       if (dependency.kind === 'failed') decisions.push({ id, kind: 'fail', detail: dependency.detail });
       else if (dependency.kind === 'met' && this.#hasRoom(waiting.waits.queue)) {
         this.#place(waiting.waits.queue, id);
+        const { project, workspace } = waiting.waits.worktree ?? {};
+        if (project !== undefined && workspace !== undefined)
+          this.#options.leases.take(project, workspace, id);
         decisions.push({ id, kind: 'start' });
       } else continue;
       waiting.held = true;
@@ -109,7 +117,7 @@ export class Queues {
     const at = this.#positions.get(id);
     const position = at === undefined ? {} : { position: at };
     if (waiting.held) return { reason: 'starting', ...position };
-    const dependency = dependencyOf(waiting.waits, this.#options.stateOf);
+    const dependency = this.#dependencyOf(id, waiting.waits);
     if (dependency.kind === 'open')
       return { reason: 'dependency', ...position, waiting_for: dependency.ids.slice(0, maxWaitingFor) };
     if (queue === undefined || dependency.kind === 'failed') return { reason: 'starting', ...position };
@@ -130,6 +138,17 @@ export class Queues {
       running: this.#placed.get(queue)?.size ?? 0,
       queued: queued.get(queue) ?? 0,
     }));
+  }
+
+  /** Who has the workspace is one to wait for like any predecessor. */
+  #dependencyOf(id: string, waits: Waits): Dependency {
+    const dependency = dependencyOf(waits, this.#options.stateOf);
+    const { project, workspace } = waits.worktree ?? {};
+    if (dependency.kind === 'failed' || project === undefined || workspace === undefined) return dependency;
+    const holder = this.#options.leases.holder(project, workspace);
+    if (holder === undefined || holder === id) return dependency;
+    const ids = dependency.kind === 'open' ? dependency.ids : [];
+    return { kind: 'open', ids: [...new Set([...ids, holder])] };
   }
 
   #hasRoom(queue: string | undefined): boolean {

@@ -67,6 +67,28 @@ describe('a workspace', () => {
     });
   });
 
+  test('is waited for by those that wait in a queue, one after the other', async () => {
+    const commit = await lab.commit({ f: '1' });
+    const worktree = lab.repository.spec(commit, { workspace });
+    lab.store.setQueues({ wide: 5 });
+    const until = (name: string) => `while [ ! -e ${lab.at(name)} ]; do sleep 0.02; done`;
+    const { state: holder } = await lab.start(until('go'), { worktree });
+    const work = 'mkdir taken && sleep 0.1 && rmdir taken';
+    const queued = [];
+    for (const exec_id of ['one', 'two', 'three'])
+      queued.push((await lab.start(work, { worktree, exec_id, queue: 'wide' })).state);
+    expect(queued).toMatchObject([
+      { status: 'queued', reason: 'dependency', waiting_for: [holder.exec_id] },
+      { status: 'queued', reason: 'dependency' },
+      { status: 'queued', reason: 'dependency' },
+    ]);
+    // The next agent has them wait for the same.
+    lab.reopen();
+    writeFileSync(lab.at('go'), '');
+    for (const { exec_id } of queued)
+      expect(finished(await lab.store.ended(exec_id))).toMatchObject({ reason: 'exited', exit_code: 0 });
+  });
+
   test('is free again where a start in it fails', async () => {
     const commit = await lab.commit({ f: '1' });
     const nothing = await lab.runAt(

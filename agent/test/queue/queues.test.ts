@@ -1,16 +1,20 @@
 import type { ExecState } from '@codex-remote/protocol/schema';
 import { beforeEach, describe, expect, it } from 'vitest';
+import { Leases } from '../../src/git/leases.ts';
 import { Queues } from '../../src/queue/queues.ts';
 
 let states: Map<string, ExecState>;
 let concurrency: Record<string, number>;
 let queues: Queues;
+let leases: Leases;
 beforeEach(() => {
   states = new Map();
   concurrency = {};
+  leases = new Leases();
   queues = new Queues({
     concurrencyOf: (queue) => concurrency[queue] ?? 1,
     stateOf: (id) => states.get(id),
+    leases,
   });
 });
 
@@ -100,6 +104,49 @@ describe('a queue', () => {
   it('counts what an earlier agent started', () => {
     become('a', { status: 'running', queue: 'q' });
     expect(queues.admit('b', { queue: 'q' })).toEqual({ kind: 'full' });
+  });
+});
+
+describe('a workspace', () => {
+  const worktree = { project: 'site', workspace: 'build' };
+
+  it('is waited for like the end of who has it, by those that wait for something', () => {
+    leases.take('site', 'build', 'holder');
+    expect(queues.admit('asked nothing', { worktree })).toEqual({ kind: 'met' });
+    expect(queues.admit('a', { queue: 'q', worktree })).toEqual({ kind: 'open', ids: ['holder'] });
+    become('p', { status: 'running' });
+    wait('a', { queue: 'q', after: ['p'], worktree });
+    wait('b', { queue: 'q' });
+    expect(queues.placeOf('a')).toMatchObject({ reason: 'dependency', waiting_for: ['p', 'holder'] });
+    become('p', ended);
+    expect(queues.decide()).toEqual([{ id: 'b', kind: 'start' }]);
+    become('b', { ...ended, queue: 'q' });
+    expect(queues.decide()).toEqual([]);
+    leases.end('holder');
+    expect(queues.decide()).toEqual([{ id: 'a', kind: 'start' }]);
+  });
+
+  it('is given to one of those that could start at once', () => {
+    concurrency.q = 5;
+    wait('a', { queue: 'q', worktree });
+    wait('b', { queue: 'q', worktree });
+    wait('c', { queue: 'q', worktree: { ...worktree, workspace: 'other' } });
+    expect(queues.decide().map(({ id }) => id)).toEqual(['a', 'c']);
+    expect(queues.placeOf('b')).toMatchObject({ reason: 'dependency', waiting_for: ['a'] });
+    leases.end('a');
+    expect(queues.decide()).toEqual([{ id: 'b', kind: 'start' }]);
+  });
+});
+
+describe('leases', () => {
+  it('tell of what becomes free, also that of a start that was never accepted', () => {
+    let told = 0;
+    leases.onFree(() => told++);
+    leases.take('site', 'build', 'a');
+    leases.end('b');
+    expect([told, leases.holder('site', 'build')]).toEqual([0, 'a']);
+    leases.end('a');
+    expect([told, leases.holder('site', 'build')]).toEqual([1, undefined]);
   });
 });
 

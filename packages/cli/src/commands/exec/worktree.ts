@@ -8,7 +8,11 @@ import * as read from '../../table/values.ts';
 export const worktreeFlags = {
   project: one(read.projectOrFolder, 'NAME|DIR', 'run in this project, or repository here (.)'),
   ref: one(read.gitRef, 'REF', 'branch, tag, commit; WORKTREE: the files as they are'),
-  workspace: one(read.workspaceName, 'NAME', 'use a worktree again, with its caches'),
+  workspace: one(
+    read.workspaceName,
+    'NAME',
+    'use a worktree again, with its caches; in a --queue the next exec waits',
+  ),
   clean: flagSwitch('without what is not of the commit'),
   'keep-worktree': flagSwitch('not removed before the exec is'),
   'include-large': flagSwitch('untracked files over 10 MiB too'),
