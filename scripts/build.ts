@@ -34,13 +34,25 @@ const zodInEnglish: Plugin = {
   },
 };
 
+/** See `controller/src/ssh/ssh2-crypto.ts`. */
+const quickKeysForSsh2: Plugin = {
+  name: 'quick-keys-for-ssh2',
+  setup({ onResolve }) {
+    onResolve({ filter: /^crypto$/ }, ({ importer }) =>
+      importer.endsWith('/ssh2/lib/protocol/crypto.js')
+        ? { path: join(root, 'controller/src/ssh/ssh2-crypto.ts') }
+        : undefined,
+    );
+  },
+};
+
 const common: BuildOptions = {
   bundle: true,
   // Less to read at every start and to hold in memory; names stay, for stack traces.
   minifySyntax: true,
   minifyWhitespace: true,
   lineLimit: 200,
-  plugins: [zodInEnglish],
+  plugins: [zodInEnglish, quickKeysForSsh2],
   platform: 'node',
   target: 'node22.15',
   legalComments: 'none',

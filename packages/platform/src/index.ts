@@ -4,6 +4,7 @@
  */
 export * from './backoff.ts';
 export * from './clock.ts';
+export * from './collector.ts';
 export * from './descriptors.ts';
 export * from './durable.ts';
 export * from './failpoint.ts';
