@@ -1,7 +1,7 @@
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { tuneCollector } from '@codex-remote/platform';
+import { setUpEngine } from '@codex-remote/platform';
 import { type AgentService, agentService } from '@codex-remote/protocol/schema';
 import { RemoteError } from '@codex-remote/protocol/wire';
 import { runBridge } from './commands/bridge.ts';
@@ -58,7 +58,7 @@ const commands: Readonly<Record<string, (call: Call) => Promise<object | undefin
   stop: async ({ home }) => ({ stopped: await stopAgent(home, thisHost()), ...unfinishedExecs(home) }),
   purge: async ({ home }) => ({ purged: await purgeHome(home, thisHost()) }),
   daemon: async ({ home, service, keeper, readyFd }) => {
-    tuneCollector();
+    setUpEngine();
     await runDaemon(home, {
       bundle,
       shim: join(dirname(bundle), 'shim.sh'),

@@ -5,7 +5,7 @@ import {
   controllerPaths,
   createLogger,
   RotatingFile,
-  tuneCollector,
+  setUpEngine,
 } from '@codex-remote/platform';
 import { type DirectChange, directChange } from '@codex-remote/protocol/schema';
 import { RemoteError } from '@codex-remote/protocol/wire';
@@ -49,7 +49,7 @@ function failToServe(failure: RemoteError): never {
 }
 
 process.umask(0o077);
-tuneCollector();
+setUpEngine();
 closeInheritedDescriptors();
 const paths = controllerPaths(process.env);
 const { values } = parseArgs({

@@ -2,12 +2,12 @@
  * The part of the program that works on trees: what that takes, git, zlib and the reader of manifests among it, is more than all
  * of the short commands. Called by `main.ts`, which has found that the line is one of these commands.
  */
-import { tuneCollector } from '@codex-remote/platform';
+import { setUpEngine } from '@codex-remote/platform';
 import { table } from './commands/all.ts';
 import { Shell } from './shell.ts';
 
 export function main(args: readonly string[]): void {
-  tuneCollector();
+  setUpEngine();
   const tokens = table.tokenize(args);
   const shell = new Shell(args, tokens);
   void shell.end(() => {

@@ -4,9 +4,9 @@
  */
 export * from './backoff.ts';
 export * from './clock.ts';
-export * from './collector.ts';
 export * from './descriptors.ts';
 export * from './durable.ts';
+export * from './engine.ts';
 export * from './failpoint.ts';
 export * from './host-id.ts';
 export * from './ids.ts';
