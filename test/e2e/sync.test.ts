@@ -17,7 +17,7 @@ import {
 } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { Cli, cliProgram, waitFor } from '@codex-remote/test/lab';
+import { Cli, cliProgram, needs, waitFor } from '@codex-remote/test/lab';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 
@@ -275,7 +275,7 @@ describe('folders on both sides', () => {
     const child = cli.spawn(['sync', 'push', '-m', 'local', ...args]);
     const parts = (): string[] =>
       existsSync(join(dst, '.cr-sync')) ? readdirSync(join(dst, '.cr-sync')) : [];
-    await waitFor('a part on the machine', () => parts().length > 0);
+    await waitFor('a part on the machine', () => parts().some((name) => name.startsWith('w-')));
     child.kill('SIGINT');
     const { value: line } = await createInterface({ input: child.stdout })[Symbol.asyncIterator]().next();
     expect(JSON.parse(String(line))).toMatchObject({
@@ -285,6 +285,34 @@ describe('folders on both sides', () => {
     await waitFor('the part to be left', () => parts().some((name) => name.startsWith('p-')));
     expect(existsSync(join(dst, 'large'))).toBe(false);
   });
+
+  test.for(['push', 'pull'] as const)(
+    'a %s onto a full disk is disk_low, and goes on once there is room',
+    async (direction, context) => {
+      needs(context, 'root');
+      const { src, dst, args } = pair({ a: 'first', 'sub/z': 'last' });
+      for (const name of ['m', 'n', 'o']) writeFileSync(join(src, name), randomBytes(1_500_000));
+      mkdirSync(dst);
+      execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=3500k', 'tmpfs', dst]);
+      try {
+        const old = { old: 'kept' };
+        grow(dst, old);
+        const full = await sync(direction, args, 1);
+        expect(full.error).toMatchObject({ code: 'disk_low', hint: expect.any(String) });
+        // What is in its place is whole.
+        const whole = told(src);
+        for (const [name, is] of Object.entries(told(dst)))
+          if (name in whole) expect([name, is]).toEqual([name, whole[name]]);
+        expect(readFileSync(join(dst, 'old'), 'utf8')).toBe('kept');
+        execFileSync('mount', ['-o', 'remount,size=32m', dst]);
+        expect(await sync(direction, args)).toMatchObject({ ok: true, next_action: 'done' });
+        rmSync(join(dst, 'old'));
+        expect(told(dst)).toEqual(told(src));
+      } finally {
+        execFileSync('umount', [dst]);
+      }
+    },
+  );
 
   test('a tree that is watched is pushed again when it changes, until it is told to stop', async () => {
     const { src, dst, args } = pair({ a: '1' });

@@ -97,9 +97,12 @@ export class Target {
     try {
       await over.promise;
     } finally {
-      // What is being written stays, to be gone on with.
-      await this.#arriving?.leave();
-      await this.#options.writer?.close();
+      try {
+        // What is being written stays, to be gone on with.
+        await this.#arriving?.leave();
+      } finally {
+        await this.#options.writer?.close();
+      }
     }
     await this.#options.out.putEncoded(syncJsonItem('result', this.counts));
     await this.#options.out.flush();

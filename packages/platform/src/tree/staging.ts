@@ -72,6 +72,16 @@ export class Staging {
         stagingName,
         'it is not the folder for half-written files that it is to be',
       );
+    this.#hide();
+  }
+
+  /** Whoever asks git what is new in the tree is not told of it, whatever ends us. */
+  #hide(): void {
+    try {
+      writeFileSync(this.at(ignoreFile), '*\n');
+    } catch {
+      // On a full disk it is seen.
+    }
   }
 
   /** Bytes of `entry` that a run before has left. */
@@ -106,8 +116,6 @@ export class Staging {
     inUse.delete(work);
     if (key === undefined) return;
     renameSync(this.at(work), this.at(`p-${key}`));
-    // Whoever asks git what is new in the tree is not told of it.
-    writeFileSync(this.at(ignoreFile), '*\n');
   }
 
   /** It has its name in the tree, or is not wanted. */

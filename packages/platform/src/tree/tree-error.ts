@@ -55,6 +55,16 @@ export function systemError(path: BytePath, error: unknown): RemoteError {
   const errno = errnoOf(error);
   if (errno === undefined) return RemoteError.from(error);
   const known = RemoteError.from(error);
+  if (known.code === 'disk_low')
+    return new RemoteError(
+      'disk_low',
+      `${shownPath(path)}: there is no room for it`,
+      {
+        hint: 'free some disk or quota on that side, then repeat it: what was done is done, and it goes on where it was',
+        facts: { path: shownPath(path) },
+      },
+      error,
+    );
   if (known.code !== 'internal') return known;
   const [code, says] = (Object.hasOwn(meanings, errno) ? meanings[errno] : undefined) ?? [
     'file_failed',
