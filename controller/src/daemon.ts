@@ -237,7 +237,7 @@ export async function runController(
       sync: new Sync({ registry, links }),
       projects,
       git: new Git({ registry, links }),
-      starts: new Starts(execs, audit),
+      starts: new Starts(execs, audit, projects),
       machines,
       prompts: new Prompts(clock),
       invitations,

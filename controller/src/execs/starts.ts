@@ -3,6 +3,7 @@ import { decide, type ExecSpec, type PolicyRequest, type StartReply } from '@cod
 import { RemoteError } from '@codex-remote/protocol/wire';
 import type { Audit } from '../audit/audit-log.ts';
 import type { Caller } from '../audit/entry.ts';
+import type { Projects } from '../projects/projects.ts';
 import type { MachineRecord } from '../registry/registry.ts';
 import type { Execs } from './execs.ts';
 import type { RequestBody } from './request-body.ts';
@@ -16,24 +17,29 @@ export interface StartOrder {
   readonly needs?: readonly string[] | undefined;
 }
 
-/** The way by which everybody's starts go: none is sent that was not recorded, or that the machine's policy refuses. */
+/**
+ * The way by which everybody's starts go: none is sent that was not recorded, that the machine's policy refuses, or that is of
+ * a project which is not for the machine.
+ */
 export class Starts {
   readonly #execs: Execs;
   readonly #audit: Audit;
+  readonly #projects: Pick<Projects, 'checkMachine'>;
 
-  constructor(execs: Execs, audit: Audit) {
+  constructor(execs: Execs, audit: Audit, projects: Pick<Projects, 'checkMachine'>) {
     this.#execs = execs;
     this.#audit = audit;
+    this.#projects = projects;
   }
 
-  /** Throws what `Execs.start` throws, `policy_refused`, and `disk_low` where the audit log cannot be written. */
+  /** Throws what `Execs.start` throws, `policy_refused`, `unknown_project`, and `disk_low` where the audit log cannot be written. */
   async start(order: StartOrder, caller: Caller, signal: AbortSignal): Promise<StartReply> {
     const { machine, execId, body } = order;
     const account = new StartAudit(this.#audit, caller, machine, execId);
     const onSend = async (): Promise<void> => {
       const spec = await specOf(body, execId);
       account.about(spec);
-      await this.#askPolicy(this.#execs.machine(machine), spec, body, signal);
+      await this.#permit(this.#execs.machine(machine), spec, body, signal);
       account.requested();
     };
     let reply: StartReply;
@@ -55,16 +61,25 @@ export class Starts {
     return reply;
   }
 
-  /** Who sends again what was accepted before gets that exec, whatever the policy is by now: nothing starts by it. */
-  async #askPolicy(
-    { name, policy }: MachineRecord,
+  /** Who sends again what was accepted before gets that exec, whatever is permitted by now: nothing starts by it. */
+  async #permit(
+    machine: MachineRecord,
     spec: ExecSpec,
     body: RequestBody,
     signal: AbortSignal,
   ): Promise<void> {
+    try {
+      await this.#askPolicy(machine, spec, body);
+      if (spec.worktree) this.#projects.checkMachine(spec.worktree.project, machine.name);
+    } catch (error) {
+      if (!(await this.#isKnown(machine.name, spec.exec_id, signal))) throw error;
+    }
+  }
+
+  async #askPolicy({ name, policy }: MachineRecord, spec: ExecSpec, body: RequestBody): Promise<void> {
     if (!policy) return;
     const decision = decide(policy, await requestOf(spec, body));
-    if (decision.allowed || (await this.#isKnown(name, spec.exec_id, signal))) return;
+    if (decision.allowed) return;
     throw new RemoteError('policy_refused', `the policy of ${name} refuses this: ${decision.why}`, {
       machine: name,
       exec_id: spec.exec_id,

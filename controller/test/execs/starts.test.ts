@@ -15,6 +15,11 @@ let world: ReturnType<typeof execsWorld>;
 let audit: NotedAudit;
 let asked: string[];
 let known: string[];
+/** Of projects; all are for every machine, but for `elsewhere`. */
+const checkMachine = (project: string, machine: string): void => {
+  if (project === 'elsewhere')
+    throw new RemoteError('unknown_project', `unknown project ${project} on ${machine}`, { sent: 'no' });
+};
 beforeEach(() => {
   world = execsWorld(['box']);
   audit = new NotedAudit();
@@ -59,7 +64,7 @@ function body(more: Partial<ExecSpec> = {}, rest: readonly Uint8Array[] = []): R
 }
 
 const start = (what = body()) =>
-  new Starts(world.execs, audit).start(
+  new Starts(world.execs, audit, { checkMachine }).start(
     { machine: 'box', execId: 'e', body: what, connectWaitMs: 0 },
     caller,
     never,
@@ -91,6 +96,19 @@ describe('a start', () => {
     connectOld(new RemoteError('disk_low', 'full'));
     await expect(start()).rejects.toMatchObject({ code: 'disk_low', details: { sent: 'yes' } });
     expect(results()).toEqual(['requested', 'refused disk_low']);
+  });
+
+  test('in a project that is not for the machine is not sent, and one that was accepted before is attached', async () => {
+    connectOld();
+    const commit = 'a'.repeat(40);
+    const worktree = { project: 'elsewhere', ref: 'main', commit, tree: commit, dirty: false };
+    await expect(start(body({ worktree }))).rejects.toMatchObject({
+      code: 'unknown_project',
+      details: { sent: 'no' },
+    });
+    expect([asked, results()]).toEqual([['exec.get'], ['refused unknown_project']]);
+    known = ['e'];
+    expect(await start(body({ worktree }))).toMatchObject({ attached: true });
   });
 
   test('that cannot be recorded is not sent', async () => {

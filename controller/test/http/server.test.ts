@@ -45,7 +45,7 @@ beforeEach(async () => {
     invitations: undefined as never,
     downloads: undefined as never,
     audit,
-    starts: new Starts(world.execs, audit),
+    starts: new Starts(world.execs, audit, { checkMachine: () => undefined }),
     clock: systemClock,
     status: () => ({ running: true }) as ControllerStatus,
     stop: () => undefined,
