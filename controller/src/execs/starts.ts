@@ -3,7 +3,6 @@ import { decide, type ExecSpec, type PolicyRequest, type StartReply } from '@cod
 import { RemoteError } from '@codex-remote/protocol/wire';
 import type { Audit } from '../audit/audit-log.ts';
 import type { Caller } from '../audit/entry.ts';
-import type { Projects } from '../projects/projects.ts';
 import type { MachineRecord } from '../registry/registry.ts';
 import type { Execs } from './execs.ts';
 import type { RequestBody } from './request-body.ts';
@@ -17,6 +16,12 @@ export interface StartOrder {
   readonly needs?: readonly string[] | undefined;
 }
 
+/** On which machines projects may be. */
+export interface ProjectPlaces {
+  /** Throws `unknown_project` where the project is not for the machine. */
+  checkMachine(project: string, machine: string): void;
+}
+
 /**
  * The way by which everybody's starts go: none is sent that was not recorded, that the machine's policy refuses, or that is of
  * a project which is not for the machine.
@@ -24,9 +29,9 @@ export interface StartOrder {
 export class Starts {
   readonly #execs: Execs;
   readonly #audit: Audit;
-  readonly #projects: Pick<Projects, 'checkMachine'>;
+  readonly #projects: ProjectPlaces;
 
-  constructor(execs: Execs, audit: Audit, projects: Pick<Projects, 'checkMachine'>) {
+  constructor(execs: Execs, audit: Audit, projects: ProjectPlaces) {
     this.#execs = execs;
     this.#audit = audit;
     this.#projects = projects;
