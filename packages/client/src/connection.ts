@@ -20,6 +20,11 @@ export interface ConnectionOptions {
 const maxJsonBytes = 64 * 1024 * 1024;
 /** How often a connection that was refused before anything was sent is made again. */
 const maxTries = 3;
+/**
+ * A controller that was killed may still take a connection, and drop it at once. What only asks is asked again then; later it
+ * is for the caller, who knows how long it may take in all.
+ */
+const dyingMs = 1_000;
 
 /**
  * Requests to one controller: starts it when it does not run, maps its errors, and replaces a controller that is older
@@ -83,13 +88,16 @@ export class Connection {
 
   async #ask(wanted: HttpRequest, mayStart: boolean): Promise<HttpResponse> {
     for (let tries = 1; ; tries++) {
+      const began = performance.now();
       try {
         return await request(this.#options.socket, wanted);
       } catch (error) {
         const failure = RemoteError.from(error);
-        const unsent = failure.code === 'controller_unreachable' && failure.details.sent === 'no';
+        const dying = wanted.method === 'GET' && performance.now() - began < dyingMs;
+        const harmless =
+          failure.code === 'controller_unreachable' && (failure.details.sent === 'no' || dying);
         if (
-          !unsent ||
+          !harmless ||
           !mayStart ||
           tries === maxTries ||
           this.#options.start === undefined ||
