@@ -1,12 +1,15 @@
 import { randomInt } from 'node:crypto';
-import { expect, test } from 'vitest';
+import { afterAll, expect, test } from 'vitest';
 import { runTarget } from './run.ts';
 import { targets } from './targets/all.ts';
+import { removeFolder } from './targets/disk.ts';
 
 /** A short run with a seed of its own each time; `npm run fuzz` is the long one. A failure names its seed. */
 const seed = randomInt(2 ** 31);
 const runs = 30_000;
 const weights = targets.reduce((sum, { weight }) => sum + weight, 0);
+
+afterAll(removeFolder);
 
 test.each(targets)(
   '$name: a value or a typed error, in bounded time and memory [row 73] [row 74]',

@@ -156,13 +156,6 @@ describe('which bytes', () => {
       expect(sha(sink.bytes())).toBe(sha(bytes.subarray(from)));
     }
   });
-
-  it('finds the last lines of a huge sparse log without reading it [row 65]', async () => {
-    truncateSync(folder.file('stdout'), 50 * 1024 ** 3);
-    appendFileSync(folder.file('stdout'), '\na\nb\n');
-    // To read it takes longer than a test may.
-    expect((await readAll({ tail_lines: 2 })).text()).toBe('a\nb\n');
-  });
 });
 
 describe('times', () => {

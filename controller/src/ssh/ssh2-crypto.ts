@@ -13,27 +13,24 @@ const keys = new WeakMap<crypto.CipherKey & object, crypto.KeyObject>();
 
 function keyObjectOf(key: crypto.CipherKey): crypto.CipherKey {
   if (!Buffer.isBuffer(key)) return key;
-  const made = keys.get(key) ?? crypto.createSecretKey(key);
-  keys.set(key, made);
+  let made = keys.get(key);
+  if (!made) {
+    made = crypto.createSecretKey(key);
+    keys.set(key, made);
+  }
   return made;
 }
 
-export function createCipheriv(
-  algorithm: string,
-  key: crypto.CipherKey,
-  iv: crypto.BinaryLike | null,
-): crypto.Cipheriv {
-  return crypto.createCipheriv(algorithm, keyObjectOf(key), iv);
+function keyedOnce<Rest extends unknown[], Made>(
+  make: (algorithm: string, key: crypto.CipherKey, ...rest: Rest) => Made,
+): typeof make {
+  return (algorithm, key, ...rest) => make(algorithm, keyObjectOf(key), ...rest);
 }
 
-export function createDecipheriv(
-  algorithm: string,
-  key: crypto.CipherKey,
-  iv: crypto.BinaryLike | null,
-): crypto.Decipheriv {
-  return crypto.createDecipheriv(algorithm, keyObjectOf(key), iv);
-}
-
-export function createHmac(algorithm: string, key: crypto.CipherKey): crypto.Hmac {
-  return crypto.createHmac(algorithm, keyObjectOf(key));
-}
+export const createCipheriv = keyedOnce<[iv: crypto.BinaryLike | null], crypto.Cipheriv>(
+  crypto.createCipheriv,
+);
+export const createDecipheriv = keyedOnce<[iv: crypto.BinaryLike | null], crypto.Decipheriv>(
+  crypto.createDecipheriv,
+);
+export const createHmac = keyedOnce<[], crypto.Hmac>(crypto.createHmac);

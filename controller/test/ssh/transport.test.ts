@@ -203,7 +203,7 @@ describe.each<Kind>(['ssh2', 'system'])('a machine over %s', (kind) => {
     ['a closed port', closedPort],
     ['a port that swallows packets', () => BlackholePort.open()],
     ['a server that never says a word', silentServer, 1_500],
-  ])('behind %s is unreachable within 10 s', async (_what, make, timeoutMs?: number) => {
+  ])('behind %s is unreachable once our limit is over', async (_what, make, timeoutMs?: number) => {
     const place = await make();
     const start = performance.now();
     try {

@@ -18,7 +18,7 @@ export interface ConnectionOptions {
 
 /** A JSON answer is at most this long: 10,000 rows of a list, or 1,000 execs with their tails. */
 const maxJsonBytes = 64 * 1024 * 1024;
-/** How often a connection that was refused before anything was sent is made again. */
+/** How often a connection that was refused before anything was sent, or dropped as below, is made again. */
 const maxTries = 3;
 /**
  * A controller that was killed may still take a connection, and drop it at once. What only asks is asked again then; later it

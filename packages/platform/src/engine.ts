@@ -4,7 +4,7 @@ import { setFlagsFromString } from 'node:v8';
  * Sets V8 up for a process that lives long or passes many bytes on; to be called before there is work.
  *
  * The buffers that pass lie outside the heap, and V8 does not see how cheap it is to let go of them. A gigabyte through
- * controller and agent took 8 s of processor more, and twice the time:
+ * controller and agent took 6 s of processor more, and twice the time:
  *
  *   - Each time 64 MiB of them have come (`kExternalAllocationSoftLimit`) it marks the whole heap, bit by bit and on other
  *     threads meanwhile, which for a heap of 15 MiB costs more than passing the bytes on. At once it is a pause of some ms.

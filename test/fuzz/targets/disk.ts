@@ -13,7 +13,9 @@ import { LowdbRegistry } from '../../../controller/src/registry/lowdb-registry.t
 import { bytesOf, check, joined, refusedOr, type Target, textOf } from '../target.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'crf-'));
-process.once('exit', () => rmSync(folder, { recursive: true, force: true }));
+/** For a runner whose process does not end with its targets, or is ended. */
+export const removeFolder = (): void => rmSync(folder, { recursive: true, force: true });
+process.once('exit', removeFolder);
 
 const record = [
   'v1 job 4711 (sh) S 1 4711 4711 0 -1 4194560 100 0 0 0 0 0 0 0 20 0 1 0 12345 1000 100 end',

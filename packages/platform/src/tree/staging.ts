@@ -75,12 +75,12 @@ export class Staging {
     this.#hide();
   }
 
-  /** Whoever asks git what is new in the tree is not told of it, whatever ends us. */
+  /** Whoever asks git what is new in the tree is not told of it, whatever ends us. What has the name is left, a link too. */
   #hide(): void {
     try {
-      writeFileSync(this.at(ignoreFile), '*\n');
+      writeFileSync(this.at(ignoreFile), '*\n', { flag: 'wx' });
     } catch {
-      // On a full disk it is seen.
+      // It is there, or the disk is full: then it is seen.
     }
   }
 

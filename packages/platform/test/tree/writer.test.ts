@@ -269,6 +269,15 @@ test('something else in the place of the staging folder is left alone', () => {
   expect(readlinkSync(join(dir, 'root/.cr-sync'))).toBe('../outside');
 });
 
+test('a link with the name of its ignore file is not written through', () => {
+  const dir = scratch();
+  grow(dir, { 'root/a': '', 'root/.cr-sync/b': '', 'outside/kept': 'theirs' });
+  symlinkSync('../../outside/kept', join(dir, 'root/.cr-sync/.gitignore'));
+  const writer = new TreeWriter(bytePath(join(dir, 'root')));
+  onTestFinished(() => writer.close());
+  expect(readFileSync(join(dir, 'outside/kept'), 'utf8')).toBe('theirs');
+});
+
 test('a file that is changed, or is none any more, is not read as what was told of it', async () => {
   const root = scratch();
   grow(root, { f: 'abc', 'd/x': '' });
