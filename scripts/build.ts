@@ -16,6 +16,7 @@ const version = asked.version ?? packaged.version;
 
 const entry = {
   boot: join(root, 'packages/cli/src/boot.ts'),
+  hot: join(root, 'packages/cli/src/hot-main.ts'),
   cli: join(root, 'packages/cli/src/main.ts'),
   oclif: join(root, 'packages/cli/src/oclif/main.ts'),
   sync: join(root, 'packages/cli/src/sync-main.ts'),
@@ -87,15 +88,17 @@ async function bundleInto(out: string, failpoints: boolean): Promise<void> {
   // Made beside it and renamed into place: a program that is started meanwhile finds the old bundles or the new ones.
   const fresh = await mkdtemp(join(out, '.new-'));
   await Promise.all([
-    build({
-      ...program,
-      define,
-      external: withoutTrees,
-      // boot.cjs compiles it as a script.
-      supported: { 'dynamic-import': false },
-      entryPoints: [entry.cli],
-      outfile: join(fresh, 'cli.cjs'),
-    }),
+    ...(['hot', 'cli'] as const).map((name) =>
+      build({
+        ...program,
+        define,
+        external: withoutTrees,
+        // boot.cjs compiles it as a script.
+        supported: { 'dynamic-import': false },
+        entryPoints: [entry[name]],
+        outfile: join(fresh, `${name}.cjs`),
+      }),
+    ),
     build({
       ...program,
       define,
@@ -107,10 +110,14 @@ async function bundleInto(out: string, failpoints: boolean): Promise<void> {
     build({ ...daemon, define, entryPoints: [entry.controller], outfile: join(fresh, 'controller.mjs') }),
     build({ ...daemon, define, entryPoints: [entry.agent], outfile: join(fresh, 'agent.mjs') }),
   ]);
-  const cliHash = createHash('sha256').update(await readFile(join(fresh, 'cli.cjs')));
+  const hashOf = async (name: string): Promise<string> =>
+    JSON.stringify(sha256(await readFile(join(fresh, name))).slice(0, 16));
   await build({
     ...program,
-    define: { __CODEX_REMOTE_CLI__: JSON.stringify(cliHash.digest('hex').slice(0, 16)) },
+    define: {
+      __CODEX_REMOTE_HOT__: await hashOf('hot.cjs'),
+      __CODEX_REMOTE_CLI__: await hashOf('cli.cjs'),
+    },
     entryPoints: [entry.boot],
     outfile: join(fresh, 'boot.cjs'),
   });
@@ -120,6 +127,10 @@ async function bundleInto(out: string, failpoints: boolean): Promise<void> {
   }
   for (const name of await readdir(fresh)) await rename(join(fresh, name), join(out, name));
   await rm(fresh, { recursive: true });
+}
+
+function sha256(bytes: Uint8Array): string {
+  return createHash('sha256').update(bytes).digest('hex');
 }
 
 /** Equal sources give equal builds: the id is a hash of what went into the daemons, known only after a first pass. */

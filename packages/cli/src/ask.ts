@@ -1,5 +1,3 @@
-import { createInterface } from 'node:readline';
-import { Writable } from 'node:stream';
 import type { Output } from './output.ts';
 
 /**
@@ -11,6 +9,9 @@ export async function askAtTerminal(
   question: { readonly text: string; readonly secret: boolean },
 ): Promise<string | undefined> {
   if (!output.terminal) return undefined;
+  // Loaded here: a short command asks nothing, and pays half a millisecond for it.
+  const { createInterface } = process.getBuiltinModule('node:readline');
+  const { Writable } = process.getBuiltinModule('node:stream');
   const shown = question.secret
     ? new Writable({ write: (_bytes, _encoding, done) => done() })
     : process.stderr;

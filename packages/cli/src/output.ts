@@ -1,5 +1,3 @@
-import { writeSync } from 'node:fs';
-import { isatty } from 'node:tty';
 import { forTerminal, safeJson } from '@codex-remote/client';
 import { RemoteError } from '@codex-remote/protocol/wire';
 
@@ -23,7 +21,9 @@ type Env = Readonly<Record<string, string | undefined>>;
  * descriptors: `process.stdin` would cost 6 ms.
  */
 export function atTerminal(env: Env): boolean {
-  return env.TERM !== undefined && env.TERM !== '' && env.TERM !== 'dumb' && isatty(1) && isatty(0);
+  if (env.TERM === undefined || env.TERM === '' || env.TERM === 'dumb') return false;
+  const { isatty } = process.getBuiltinModule('node:tty');
+  return isatty(1) && isatty(0);
 }
 
 /** A flag wins, then `CODEX_REMOTE_OUTPUT`, then what stands at the other end. Throws `usage` for a word that is none. */
@@ -127,13 +127,4 @@ export class Output {
 /** Nothing that acts on a terminal, and nothing that writes over the beginning of its line. */
 function harmless(text: string): string {
   return forTerminal(text).replaceAll('\r', '');
-}
-
-/** Writes `text` to a descriptor before anything else is set up, as far as it goes. */
-export function writeNow(fd: 1 | 2, text: string): void {
-  try {
-    writeSync(fd, text);
-  } catch {
-    // Closed, or its reader has gone: there is nowhere to say so.
-  }
 }

@@ -1,6 +1,6 @@
 /**
  * The part of the program that works on trees: what that takes, git, zlib and the reader of manifests among it, is more than all
- * of the short commands. Called by `main.ts`, which has found that the line is one of these commands.
+ * of the short commands. Called by `main.ts` or `hot-main.ts`, which has found that the line is one of these commands.
  */
 import { setUpEngine } from '@codex-remote/platform';
 import { table } from './commands/all.ts';

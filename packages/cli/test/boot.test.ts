@@ -38,6 +38,18 @@ test('compiled code is kept after the first run of a verb and used by the next',
   expect(readFileSync(file).equals(code)).toBe(true);
 });
 
+test('each of the two bundles has its own code', async () => {
+  await boot('exec', 'list');
+  await boot('file', 'list', '-m', 'box', '/');
+  const text = (name: string) => readFileSync(join(cli, 'dist', name), 'latin1');
+  expect(kept()).toHaveLength(2);
+  // Whoever is not hot is in the larger one alone.
+  expect([text('hot.cjs').includes('file list'), text('cli.cjs').includes('file list')]).toEqual([
+    false,
+    true,
+  ]);
+});
+
 test.each([
   ['cut', (code: Buffer) => code.subarray(0, code.length / 2)],
   ['empty', () => Buffer.alloc(0)],
@@ -51,13 +63,15 @@ test.each([
   expect(readFileSync(file).length).toBeGreaterThan(code.length / 2);
 });
 
-test.each([[['exec', 'lsit']], [['exec', 'list', '--help']], [['exec', '../x']]])(
-  'nothing is kept of %j',
-  async (args) => {
-    await boot(...args);
-    expect(kept()).toEqual([]);
-  },
-);
+test.each([
+  [['exec', 'lsit']],
+  [['exec', 'list', '--help']],
+  [['exec', '../x']],
+  [['exec', 'start', '-m', 'box', '--project', 'app', '--cmd', 'true']],
+])('nothing is kept of %j', async (args) => {
+  await boot(...args);
+  expect(kept()).toEqual([]);
+});
 
 test('code in a folder that others can write to is not run, and none is kept there [row 100]', async () => {
   const folder = join(controller.home, 'cache/code');

@@ -178,7 +178,7 @@ test.runIf(process.getuid?.() === 0)(
       '65534',
       '--clear-groups',
       process.execPath,
-      join(cli, 'dist/cli.cjs'),
+      join(cli, 'dist/boot.cjs'),
       'exec',
       'run',
       '-m',
@@ -208,7 +208,7 @@ test.runIf(process.getuid?.() === 0)('folders that cannot be made are the sandbo
     '65534',
     '--clear-groups',
     process.execPath,
-    join(cli, 'dist/cli.cjs'),
+    join(cli, 'dist/boot.cjs'),
     'machine',
     'list',
   ];

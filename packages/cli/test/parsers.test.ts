@@ -3,10 +3,13 @@ import { RemoteError } from '@codex-remote/protocol/wire';
 import { Parser } from '@oclif/core';
 import { expect, test } from 'vitest';
 import { commands, table } from '../src/commands/all.ts';
+import { hotCommands } from '../src/commands/hot.ts';
+import { hotNames } from '../src/commands/hot-names.ts';
 import { oclifArgv } from '../src/oclif/argv.ts';
 import { classesOf, valuesOf } from '../src/oclif/classes.ts';
 import type { Flag } from '../src/table/flag.ts';
 import { execIdRule, machineNameRule } from '../src/table/names.ts';
+import { Table } from '../src/table/parse.ts';
 
 const now = Date.parse('2026-01-02T00:00:00Z');
 const classes = classesOf(commands, () => now);
@@ -18,9 +21,9 @@ function words(line: string): string[] {
 
 type Result = { command: string; values: unknown; argv: unknown } | { usage: true };
 
-function quick(args: readonly string[]): Result {
+function quick(args: readonly string[], from = table): Result {
   try {
-    const parsed = table.parse(table.tokenize(args), now);
+    const parsed = from.parse(from.tokenize(args), now);
     if (parsed.kind === 'help') throw new Error('help');
     return { command: parsed.command.name, values: comparable(parsed.values), argv: parsed.argv };
   } catch (error) {
@@ -234,6 +237,20 @@ const corpus = [
 test.each(corpus)('both parsers agree: %s', async (line) => {
   const args = words(line);
   expect(await byOclif(args)).toEqual(quick(args));
+});
+
+test('what is hot goes by the name alone, and its own table makes no more of a line than the whole one', () => {
+  expect(hotCommands.map(({ name }) => name)).toEqual([...hotNames]);
+  const hot = new Table(hotCommands);
+  let same = 0;
+  for (const line of corpus) {
+    const args = words(line);
+    // Wrong usage is told by the whole table.
+    if (!hotNames.has(args.slice(0, 2).join(' ')) || 'usage' in quick(args, hot)) continue;
+    expect(quick(args, hot), line).toEqual(quick(args));
+    same++;
+  }
+  expect(same).toBeGreaterThan(30);
 });
 
 test('the corpus meets every command, and both answers', () => {

@@ -407,7 +407,7 @@ const run = (line: string, flag: string): Promise<Ran> =>
 const atTerminal = (line: string): Promise<Pick<Ran, 'stdout'>> =>
   runProgram(
     'script',
-    ['-qec', `'${process.execPath}' '${join(cli, 'dist/cli.cjs')}' ${line}`, '/dev/null'],
+    ['-qec', `'${process.execPath}' '${join(cli, 'dist/boot.cjs')}' ${line}`, '/dev/null'],
     {
       env: {
         ...{ PATH: process.env.PATH ?? '', HOME: controller.home, SHELL: '/bin/sh', TERM: 'xterm' },

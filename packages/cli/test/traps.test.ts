@@ -18,7 +18,7 @@ function run(args: readonly string[], options: Partial<RunOptions> = {}): Promis
 }
 
 test('our stdin is not read without being asked: it is all there for the next program', async () => {
-  const script = `'${process.execPath}' '${join(cli, 'dist/cli.cjs')}' "$@" >/dev/null 2>&1; cat`;
+  const script = `'${process.execPath}' '${join(cli, 'dist/boot.cjs')}' "$@" >/dev/null 2>&1; cat`;
   for (const args of [
     ['version'],
     ['machine', 'remove'],
@@ -85,7 +85,7 @@ test.each([['--raw'], ['--json']])(
 );
 
 test('help into a closed pipe is 141 as well', async () => {
-  const script = `{ sleep 0.2; '${process.execPath}' '${join(cli, 'dist/cli.cjs')}' help; echo $? >&2; } | true`;
+  const script = `{ sleep 0.2; '${process.execPath}' '${join(cli, 'dist/boot.cjs')}' help; echo $? >&2; } | true`;
   const ran = await runProgram('bash', ['--norc', '-c', script], { env: environment() });
   expect(ran.stderr.trim()).toBe('141');
 });
@@ -166,7 +166,7 @@ test('--version is the command version, also by oclif', async () => {
 });
 
 test('text for people only at a terminal: a real one, and TERM says so', async () => {
-  const line = `'${process.execPath}' '${join(cli, 'dist/cli.cjs')}' exec run -m box --cmd 'printf "\\033]0;evil\\007red\\n"; exit 3'`;
+  const line = `'${process.execPath}' '${join(cli, 'dist/boot.cjs')}' exec run -m box --cmd 'printf "\\033]0;evil\\007red\\n"; exit 3'`;
   const at = (term: string, more = '') =>
     runProgram('script', ['-qec', `TERM=${term} ${line} ${more}`, '/dev/null'], {
       env: { ...environment(), SHELL: '/bin/sh' },
@@ -182,7 +182,7 @@ test('text for people only at a terminal: a real one, and TERM says so', async (
 
 test('Ctrl-C at a terminal cancels a run, a second one stops watching', async () => {
   const command = `trap "echo trapped; sleep 0.5; exit 5" INT; echo ready; while :; do sleep 0.05; done`;
-  const line = `exec '${process.execPath}' '${join(cli, 'dist/cli.cjs')}' exec run -m box --id c --cmd '${command}'`;
+  const line = `exec '${process.execPath}' '${join(cli, 'dist/boot.cjs')}' exec run -m box --id c --cmd '${command}'`;
   const interrupt = async (times: number) => {
     const child = startTerminal(line);
     let text = '';

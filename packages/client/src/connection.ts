@@ -1,3 +1,4 @@
+import { systemClock } from '@codex-remote/platform';
 import { RemoteError } from '@codex-remote/protocol/wire';
 import { type Build, buildHeader, replaces } from './build.ts';
 import type { Endpoint } from './endpoint.ts';
@@ -88,12 +89,12 @@ export class Connection {
 
   async #ask(wanted: HttpRequest, mayStart: boolean): Promise<HttpResponse> {
     for (let tries = 1; ; tries++) {
-      const began = performance.now();
+      const began = systemClock.monotonic();
       try {
         return await request(this.#options.socket, wanted);
       } catch (error) {
         const failure = RemoteError.from(error);
-        const dying = wanted.method === 'GET' && performance.now() - began < dyingMs;
+        const dying = wanted.method === 'GET' && systemClock.monotonic() - began < dyingMs;
         const harmless =
           failure.code === 'controller_unreachable' && (failure.details.sent === 'no' || dying);
         if (

@@ -109,10 +109,8 @@ class Exchange {
       return;
     }
     if (body instanceof Uint8Array) {
-      this.#socket.cork();
-      this.#socket.write(`${head}content-length: ${body.byteLength}\r\n\r\n`);
-      this.#socket.write(body);
-      this.#socket.uncork();
+      const start = Buffer.from(`${head}content-length: ${body.byteLength}\r\n\r\n`);
+      this.#socket.write(Buffer.concat([start, body]));
       return;
     }
     this.#socket.write(`${head}transfer-encoding: chunked\r\n\r\n`);

@@ -7,6 +7,7 @@ import {
   execMarkName,
   failpoint,
   type Lock,
+  systemClock,
   takeLock,
 } from '@codex-remote/platform';
 import { RemoteError } from '@codex-remote/protocol/wire';
@@ -61,7 +62,7 @@ export async function startController(options: StartController): Promise<void> {
   makePrivate(paths.runtime);
   makePrivate(paths.state);
   const limitMs = options.startMs ?? startMs;
-  const until = performance.now() + limitMs;
+  const until = systemClock.monotonic() + limitMs;
   const turn = new Turn(join(paths.state, 'starting.lock'));
   let attempt: Attempt | undefined;
   try {
@@ -76,7 +77,7 @@ export async function startController(options: StartController): Promise<void> {
       if (why === undefined) return;
       if (attempt?.failed !== undefined)
         throw notStarted(attempt.failed, paths.log, lastWords(paths.log, attempt.pid));
-      if (performance.now() > until)
+      if (systemClock.monotonic() > until)
         throw notStarted(`no answer on its socket within ${limitMs} ms (${why})`, paths.log);
       await new Promise((resolve) => setTimeout(resolve, waitMs));
     }

@@ -42,9 +42,9 @@ export function controllerPaths(env: Env, uid: number = process.getuid?.() ?? 0)
     state,
     cache,
     runtime,
-    socket: join(runtime, 'api.sock'),
-    agentSocket: join(runtime, 'agent.sock'),
-    log: join(state, 'controller.log'),
+    socket: `${runtime}/api.sock`,
+    agentSocket: `${runtime}/agent.sock`,
+    log: `${state}/controller.log`,
   };
 }
 

@@ -34,7 +34,6 @@ import { machineRemove } from './machine/remove.ts';
 import { machineSet } from './machine/set.ts';
 import { machineShow } from './machine/show.ts';
 import { machineUp } from './machine/up.ts';
-
 import { projectAdd } from './project/add.ts';
 import { projectList } from './project/list.ts';
 import { projectRemove } from './project/remove.ts';
@@ -97,19 +96,12 @@ export const commands: readonly Command[] = [
 export const table = new Table(commands);
 
 /** What runs without oclif: what is called often, or waits for nobody. */
-export const isHot = ({ name }: Command): boolean =>
+export const isQuick = ({ name }: Command): boolean =>
   name.startsWith('exec ') ||
   name.startsWith('file ') ||
   name === 'machine check' ||
   name === 'machine list' ||
   name === 'machine show';
-
-/** What runs from a bundle of its own: it works on trees, or sends one before it starts. */
-export const isOfTrees = ({ name }: Command, values: Readonly<Record<string, unknown>>): boolean =>
-  name.startsWith('sync ') ||
-  name === 'exec apply' ||
-  name === 'project add' ||
-  ((name === 'exec run' || name === 'exec start') && values.project !== undefined);
 
 export const nouns: Readonly<Record<string, string>> = {
   machine: 'Machines: register, check, bring up and down',

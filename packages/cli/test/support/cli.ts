@@ -19,15 +19,18 @@ export function installedCli(): string {
     platform: 'node',
     format: 'cjs',
     target: 'node24',
+    // boot.cjs compiles two of them as scripts, which cannot import.
+    supported: { 'dynamic-import': false },
     logLevel: 'error',
   } as const;
   for (const [source, bundle] of [
     ['boot.ts', 'boot.cjs'],
+    ['hot-main.ts', 'hot.cjs'],
     ['main.ts', 'cli.cjs'],
     ['oclif/main.ts', 'oclif.cjs'],
     ['sync-main.ts', 'sync.cjs'],
   ] as const) {
-    const define = { __CODEX_REMOTE_CLI__: '"test"' };
+    const define = { __CODEX_REMOTE_HOT__: '"test"', __CODEX_REMOTE_CLI__: '"test"' };
     buildSync({
       ...common,
       define,
@@ -74,7 +77,7 @@ export function startCli(
   { home, env, cwd }: RunOptions,
 ): ChildProcess {
   const clean = { PATH: process.env.PATH ?? '', HOME: home, CODEX_REMOTE_HOME: home, ...env };
-  return spawn(process.execPath, [join(root, 'dist/cli.cjs'), ...args], {
+  return spawn(process.execPath, [join(root, 'dist/boot.cjs'), ...args], {
     env: clean,
     stdio: ['pipe', 'pipe', 'pipe'],
     ...(cwd === undefined ? {} : { cwd }),
