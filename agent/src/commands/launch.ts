@@ -6,6 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { failpoint, ProcessTable, withoutJobMarks } from '@codex-remote/platform';
 import { RemoteError } from '@codex-remote/protocol/wire';
 import type { AgentHome } from '../home.ts';
+import { largeBlocks, youngGeneration } from '../service/memory.ts';
 import { type DaemonState, runningDaemon } from './daemon-state.ts';
 import { appointedKeeper, appointKeeper } from './keeper.ts';
 import { readyWord } from './ready-pipe.ts';
@@ -13,9 +14,6 @@ import { readyWord } from './ready-pipe.ts';
 /** From spawn to serving; reading ten thousand exec folders is the slow part. */
 const readyMs = 20_000;
 const pollMs = 20;
-
-/** MiB, of V8's young generation: a fresh agent that idles held 73 MiB with it and 76 without. */
-export const youngGeneration = '--max-semi-space-size=1';
 
 export interface Launch {
   readonly home: AgentHome;
@@ -108,7 +106,7 @@ function spawnDetached(home: AgentHome, program: string, args: readonly string[]
     const child = spawn(program, args, {
       detached: true,
       cwd: '/',
-      env: withoutJobMarks(process.env),
+      env: { ...withoutJobMarks(process.env), [largeBlocks.name]: largeBlocks.value },
       stdio: ['ignore', log, log, 'pipe'],
     });
     failpoint('agent.daemon_spawn.after');

@@ -4,6 +4,9 @@
 # another keeper. Which agent serves is not decided here: the home's lock does.
 # Descriptor 3, where there is one, is for the first agent: it closes it once it serves.
 node=$1 agent=$2 home=$3
+# These two: see memory.ts.
+export MALLOC_MMAP_THRESHOLD_=262144
+young=--max-semi-space-size=1
 trap '' HUP
 child=
 trap '[ -z "$child" ] || kill "$child" 2>/dev/null; exit 0' TERM INT
@@ -15,9 +18,9 @@ pause=1
 while appointed; do
   began=$(date +%s)
   if [ -n "$ready" ]; then
-    "$node" --max-semi-space-size=1 "$agent" daemon --home "$home" --service detached --keeper "$$" --ready-fd 3 </dev/null &
+    "$node" "$young" "$agent" daemon --home "$home" --service detached --keeper "$$" --ready-fd 3 </dev/null &
   else
-    "$node" --max-semi-space-size=1 "$agent" daemon --home "$home" --service detached --keeper "$$" </dev/null &
+    "$node" "$young" "$agent" daemon --home "$home" --service detached --keeper "$$" </dev/null &
   fi
   child=$!
   exec 3>&-

@@ -1,3 +1,5 @@
+import { largeBlocks } from './memory.ts';
+
 /** What a service manager has to know of an agent. Paths are absolute and hold no control characters. */
 export interface ServiceFacts {
   readonly machine: string;
@@ -34,6 +36,7 @@ Type=exec
 ExecStart=${[quoted(program), ...words.map((word) => quoted(word).replaceAll('$', '$$$$'))].join(' ')}
 Restart=on-failure
 RestartSec=1
+Environment=${largeBlocks.name}=${largeBlocks.value}
 KillMode=process
 TimeoutStopSec=10
 OOMPolicy=continue

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ProcessTable } from '@codex-remote/platform';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { largeBlocks, youngGeneration } from '../../src/service/memory.ts';
 import { waitFor } from '../support/wait-for.ts';
 
 const keeper = join(import.meta.dirname, '../../src/service/keeper.sh');
@@ -73,8 +74,10 @@ describe.each(Object.keys(shells) as (keyof typeof shells)[])('a keeper under %s
     pipe.resume();
     const [first] = await started(1);
     expect(first?.args).toBe(
-      `--max-semi-space-size=1 ${home}/agent.mjs daemon --home ${home} --service detached --keeper ${child.pid} --ready-fd 3`,
+      `${youngGeneration} ${home}/agent.mjs daemon --home ${home} --service detached --keeper ${child.pid} --ready-fd 3`,
     );
+    const environment = readFileSync(`/proc/${first?.pid}/environ`, 'utf8').split('\0');
+    expect(environment).toContain(`${largeBlocks.name}=${largeBlocks.value}`);
     expect(readFileSync(join(home, 'keeper'), 'utf8')).toBe(`${child.pid}\n`);
     await waitFor('the pipe to be closed by the agent', () => closed);
   });

@@ -47,6 +47,7 @@ describe('the systemd unit of an agent', () => {
       expect.arrayContaining([
         'KillMode=process',
         'Restart=on-failure',
+        'Environment=MALLOC_MMAP_THRESHOLD_=262144',
         'OOMPolicy=continue',
         'WantedBy=default.target',
       ]),
