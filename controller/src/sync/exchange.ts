@@ -1,12 +1,12 @@
 import { type AgentVerb, type SyncParams, syncEnd } from '@codex-remote/protocol/schema';
 import {
   type Channel,
-  maxRecordPayloadBytes,
   RecordParser,
   RemoteError,
   recordHeaderBytes,
   type Session,
 } from '@codex-remote/protocol/wire';
+import { FrameFiller } from './frame-filler.ts';
 
 /** The other half of a conversation: a caller of ours. */
 export interface SyncCaller {
@@ -52,14 +52,19 @@ export async function exchange(
   }
 }
 
-const pieceBytes = maxRecordPayloadBytes + recordHeaderBytes;
-
 /** Never rejects: what goes wrong resets the channel, and its reader gets it. */
 async function sendUp(channel: Channel, body: AsyncIterator<Uint8Array>): Promise<void> {
+  const frames = new FrameFiller(channel);
   try {
-    for (let next = await body.next(); !next.done; next = await body.next())
-      for (let at = 0; at < next.value.byteLength; at += pieceBytes)
-        await channel.write(next.value.subarray(at, at + pieceBytes));
+    for (;;) {
+      // What fills no frame waits for as long as the next piece is on its way, and no longer.
+      const idle = setImmediate(() => void frames.flush().catch(() => undefined));
+      const next = await body.next();
+      clearImmediate(idle);
+      if (next.done) break;
+      await frames.write(next.value);
+    }
+    await frames.flush();
     channel.end();
   } catch (error) {
     channel.reset(new RemoteError('cancelled', 'the caller went away before it was done', {}, error));

@@ -5,6 +5,8 @@ import type { Links } from '../links/links.ts';
 import type { Registry } from '../registry/registry.ts';
 import { exchange, type SyncCaller, type SyncEnd } from './exchange.ts';
 
+const needs = ['sync2'] as const;
+
 /**
  * Trees of machines. A conversation that breaks is not gone on with here: the caller begins anew, and finds done what is done.
  * Both throw as `MachineRequests` does, and what the machine answers.
@@ -13,7 +15,7 @@ export class Sync {
   readonly #requests: MachineRequests;
 
   constructor({ registry, links }: { readonly registry: Registry; readonly links: Links }) {
-    this.#requests = new MachineRequests({ registry, links, needs: ['sync'] });
+    this.#requests = new MachineRequests({ registry, links, needs });
   }
 
   /** Throws `policy_refused` as well. */
@@ -34,7 +36,7 @@ export class Sync {
     return this.#requests.at(place, async (link) => {
       if (verb === 'sync.push' && !params.dry_run) this.#requests.askPolicy(place.machine);
       const session = await link.session(link.patience(place.connectWaitMs), place.signal);
-      checkCapabilities(link, ['sync']);
+      checkCapabilities(link, needs);
       return exchange(session, verb, params, caller);
     });
   }

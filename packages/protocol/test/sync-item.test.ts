@@ -9,22 +9,25 @@ import {
   syncItemKind,
   syncJsonItem,
   syncLimits,
+  syncMacBytes,
   writeSyncItem,
 } from '../src/wire/index.ts';
 
 const bytes = fc.uint8Array({ maxLength: 300 });
 const u32 = fc.integer({ min: 0, max: 2 ** 32 - 1 });
 const u53 = fc.maxSafeNat();
+const mac = fc.uint8Array({ minLength: syncMacBytes, maxLength: syncMacBytes });
 const item: fc.Arbitrary<SyncItem> = fc.oneof(
   ...(['rules', 'rules_end', 'entries', 'entries_end', 'data'] as const).map((kind) =>
     bytes.map((piece) => ({ kind, bytes: piece })),
   ),
   fc.uint8Array({ minLength: 72, maxLength: 72 }).map((piece) => ({ kind: 'chunks' as const, bytes: piece })),
-  fc.record({ kind: fc.constantFrom('want' as const, 'file' as const), index: u32, from: u53 }),
+  fc.record({ kind: fc.constant('want' as const), index: u32, from: u53 }),
+  fc.record({ kind: fc.constant('file' as const), index: u32, from: u53, key: mac }),
   fc.record({ kind: fc.constant('copy' as const), offset: u53, length: u53 }),
   fc.record({ kind: fc.constant('small' as const), index: u32, bytes }),
   fc.record({ kind: fc.constant('compared' as const), count: u32 }),
-  fc.uint8Array({ minLength: 32, maxLength: 32 }).map((sha256) => ({ kind: 'end' as const, sha256 })),
+  mac.map((bytes) => ({ kind: 'end' as const, mac: bytes })),
   fc.record({
     kind: fc.constantFrom('lost' as const, 'report' as const, 'progress' as const, 'result' as const),
     value: fc.jsonValue().map((value) => JSON.parse(JSON.stringify(value))),

@@ -1,6 +1,6 @@
-import { createHash } from 'node:crypto';
 import { RemoteError } from '@codex-remote/protocol/wire';
 import type { Entry, StagedFile, TreeWriter } from '../tree/index.ts';
+import { ContentMac } from './content-mac.ts';
 import { Wake } from './wake.ts';
 
 type Content =
@@ -17,7 +17,7 @@ const maxPendingBytes = 2 * 1024 * 1024;
 export class ArrivingFile {
   readonly #writer: TreeWriter;
   readonly #entry: Entry;
-  readonly #hash = createHash('sha256');
+  readonly #mac: ContentMac;
   #staged: StagedFile | undefined;
   /** Came while others were written. */
   #pending: Uint8Array[] = [];
@@ -29,8 +29,9 @@ export class ArrivingFile {
   #reused: number;
   #failure: RemoteError | undefined;
 
-  /** `from`: the bytes of it that a run before has left. */
-  constructor(writer: TreeWriter, entry: Entry, from: number) {
+  /** `from`: the bytes of it that a run before has left; `key`: of its MAC. */
+  constructor(writer: TreeWriter, entry: Entry, from: number, key: Uint8Array) {
+    this.#mac = new ContentMac(key);
     this.#writer = writer;
     this.#entry = entry;
     this.#from = from;
@@ -51,7 +52,7 @@ export class ArrivingFile {
   begin(): Promise<void> {
     return this.#try(async () => {
       this.#staged = await this.#writer.stage(this.#entry, this.#bytes);
-      for await (const bytes of this.#staged.readBack()) this.#hash.update(bytes);
+      for await (const bytes of this.#staged.readBack()) this.#mac.update(bytes);
     });
   }
 
@@ -84,7 +85,7 @@ export class ArrivingFile {
     const staged = this.#staged;
     await this.#try(async () => {
       if (item.kind === 'data') {
-        this.#hash.update(item.bytes);
+        this.#mac.update(item.bytes);
         this.#pending.push(item.bytes);
         this.#pendingBytes += length;
         this.#writing ??= this.#write(staged);
@@ -94,18 +95,18 @@ export class ArrivingFile {
       }
       await this.#writing;
       this.#reused += length;
-      for await (const bytes of staged.copyBase(item.offset, item.length)) this.#hash.update(bytes);
+      for await (const bytes of staged.copyBase(item.offset, item.length)) this.#mac.update(bytes);
     });
   }
 
   /** Throws what went wrong, and `file_changed` where it is not what was sent; nothing is left of it then. */
-  async finish(sha256: Uint8Array): Promise<void> {
+  async finish(mac: Uint8Array): Promise<void> {
     await this.#writing;
     if (this.#failure) {
       await this.discard();
       throw this.#failure;
     }
-    if (this.#bytes === this.#entry.size && this.#hash.digest().equals(sha256)) {
+    if (this.#bytes === this.#entry.size && this.#mac.digest().equals(mac)) {
       await this.#staged?.commit();
       return;
     }

@@ -1,7 +1,7 @@
-import { createHash } from 'node:crypto';
 import type { FileHandle } from 'node:fs/promises';
 import { RemoteError, syncJsonItem, syncLimits } from '@codex-remote/protocol/wire';
 import { type Entry, ManifestEncoder, type TreeReader } from '../tree/index.ts';
+import { ContentMac, newMacKey } from './content-mac.ts';
 import { deltaOf, KnownChunks } from './delta.ts';
 import type { Incoming } from './item-reader.ts';
 import type { ItemWriter } from './item-writer.ts';
@@ -189,12 +189,13 @@ export class Source {
   async #serveLarge({ entry, index, from, chunks }: Want): Promise<void> {
     const file = await this.#files.openFile(entry);
     try {
-      await this.#out.put({ kind: 'file', index, from });
-      const hash = createHash('sha256');
+      const key = newMacKey();
+      await this.#out.put({ kind: 'file', index, from, key });
+      const mac = new ContentMac(key);
       const pieces = chunks ? deltaOf(file, entry.size, chunks) : wholeOf(file, entry.size);
       let at = 0;
       for await (const piece of pieces) {
-        hash.update(piece.bytes);
+        mac.update(piece.bytes);
         const skipped = Math.max(0, Math.min(from - at, piece.bytes.byteLength));
         const rest = piece.bytes.subarray(skipped);
         if (rest.byteLength > 0) {
@@ -208,7 +209,7 @@ export class Source {
       }
       if (at !== entry.size || !(await this.#files.isSame(entry, file)))
         throw new RemoteError('file_changed', 'it was changed while it was read');
-      await this.#out.put({ kind: 'end', sha256: hash.digest() });
+      await this.#out.put({ kind: 'end', mac: mac.digest() });
     } finally {
       await file.close();
     }

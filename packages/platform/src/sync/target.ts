@@ -216,13 +216,13 @@ export class Target {
     if (item.kind === 'small' && !arriving && item.index === index)
       await this.#settle(want, () => writer.writeSmall(entry, item.bytes));
     else if (item.kind === 'file' && !arriving && item.index === index && item.from === from) {
-      this.#arriving = new ArrivingFile(writer, entry, from);
+      this.#arriving = new ArrivingFile(writer, entry, from, item.key);
       await this.#arriving.begin();
     } else if ((item.kind === 'data' || item.kind === 'copy') && arriving) {
       await arriving.take(item);
       this.#options.changed?.();
     } else if (item.kind === 'end' && arriving) {
-      await this.#settle(want, () => arriving.finish(item.sha256));
+      await this.#settle(want, () => arriving.finish(item.mac));
       this.counts.reused += arriving.reused;
     } else if (item.kind === 'lost')
       await this.#settle(want, async () => {

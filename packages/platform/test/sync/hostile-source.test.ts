@@ -1,9 +1,9 @@
-import { createHash } from 'node:crypto';
 import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { constants, zstdCompressSync } from 'node:zlib';
 import { encodeRecord, RemoteError, type SyncItem, streamId, syncLimits } from '@codex-remote/protocol/wire';
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import { ContentMac, newMacKey } from '../../src/sync/content-mac.ts';
 import { type Incoming, ItemWriter, type Report, readItems } from '../../src/sync/index.ts';
 import { type Entry, ManifestEncoder } from '../../src/tree/index.ts';
 import { TwoTrees, Way } from './two-trees.ts';
@@ -18,7 +18,12 @@ afterEach(() => trees.close());
 
 const file = (path: string, size: number): Entry => ({ path, type: 'file', mode: 0o644, size, mtimeUs: 1 });
 const big = syncLimits.maxSmallBytes + 1;
-const sha256 = (bytes: Uint8Array): Buffer => createHash('sha256').update(bytes).digest();
+const key = newMacKey();
+function macOf(bytes: Uint8Array): Buffer {
+  const mac = new ContentMac(key);
+  mac.update(bytes);
+  return mac.digest();
+}
 
 /** What becomes of a target that hears `said` behind a manifest of `entries`. */
 async function targetThatHears(
@@ -56,12 +61,12 @@ test.each([
     'more content than it told',
     [file('a', big)],
     [
-      { kind: 'file', index: 0, from: 0 },
+      { kind: 'file', index: 0, from: 0, key },
       { kind: 'data', bytes: Buffer.alloc(big) },
       { kind: 'data', bytes: Buffer.alloc(1) },
     ],
   ],
-  ['another beginning', [file('a', big)], [{ kind: 'file', index: 0, from: 5 }]],
+  ['another beginning', [file('a', big)], [{ kind: 'file', index: 0, from: 5, key }]],
   ['what targets say', [file('a', 1)], [{ kind: 'want', index: 0, from: 0 }]],
 ] satisfies [string, Entry[], SyncItem[]][])(
   'a source that says %s is not heard, and nothing is changed [row 95]',
@@ -71,14 +76,14 @@ test.each([
   },
 );
 
-test('a content that is not what its digest says takes no place', async () => {
+test('a content that is not what its MAC says takes no place', async () => {
   const bytes = Buffer.alloc(big, 'a');
   const { reports } = await targetThatHears(
     [file('there', big)],
     [
-      { kind: 'file', index: 0, from: 0 },
+      { kind: 'file', index: 0, from: 0, key },
       { kind: 'data', bytes },
-      { kind: 'end', sha256: sha256(Buffer.alloc(big, 'b')) },
+      { kind: 'end', mac: macOf(Buffer.alloc(big, 'b')) },
     ],
   );
   expect(reports).toEqual([expect.objectContaining({ do: 'refuse', path: 'there', code: 'file_changed' })]);
@@ -89,9 +94,9 @@ test('a copy of what is not there is refused, and the next file arrives', async 
   const { error, reports } = await targetThatHears(
     [file('a', big), file('b', 1)],
     [
-      { kind: 'file', index: 0, from: 0 },
+      { kind: 'file', index: 0, from: 0, key },
       { kind: 'copy', offset: 2 ** 40, length: big },
-      { kind: 'end', sha256: sha256(Buffer.alloc(1)) },
+      { kind: 'end', mac: macOf(Buffer.alloc(1)) },
       { kind: 'small', index: 1, bytes: Buffer.from('b') },
     ],
   );

@@ -69,7 +69,7 @@ const capabilities = z.array(z.string().regex(/^[a-z0-9._-]{1,32}$/)).max(32);
  *   policy      `policy.get`, `policy.set`: it enforces a policy of its own
  *   artifacts   `artifacts` of an ExecSpec; `artifact.list`, `artifact.read`
  *   git         `worktree` of an ExecSpec; `git.have`, `git.receive`, `git.fetch`, `git.remove`
- *   sync        `sync.push`, `sync.pull`
+ *   sync2       `sync.push`, `sync.pull`; what was `sync` had SHA-256 for a MAC, and is spoken no more
  */
 export const ownCapabilities = [
   'queues',
@@ -78,7 +78,7 @@ export const ownCapabilities = [
   'files',
   'policy',
   'git',
-  'sync',
+  'sync2',
   'artifacts',
 ] as const;
 export type Capability = (typeof ownCapabilities)[number];

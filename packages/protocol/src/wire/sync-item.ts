@@ -23,13 +23,13 @@ export const syncItemKind = {
   entries: 1,
   /** Source: the last piece. */
   entries_end: 2,
-  /** Source: the content of the entry `index`, which was asked for next, begins. */
+  /** Source: the content of the entry `index`, which was asked for next, begins; the key of its MAC. */
   file: 3,
   /** Source: the next bytes of it. */
   data: 4,
   /** Source: its next bytes are those of the file that the target has, from there on. */
   copy: 5,
-  /** Source: it is whole, and that is the SHA-256 of all of it. */
+  /** Source: it is whole, and that is the MAC of all of it. */
   end: 6,
   /** Source: it cannot be had, or was changed meanwhile. */
   lost: 7,
@@ -68,7 +68,9 @@ export const syncLimits = {
 
 export const syncBlockHeaderBytes = 9;
 export const syncItemHeaderBytes = 5;
-export const syncDigestBytes = 32;
+/** GMAC under a key of its own (`packages/platform/src/sync/content-mac.ts`): both have so many. */
+export const syncMacBytes = 16;
+const syncDigestBytes = 32;
 /** Length (u32) and SHA-256 of a piece. */
 export const syncChunkBytes = 4 + syncDigestBytes;
 
@@ -85,9 +87,10 @@ export type SyncPiece = {
 export type SyncItem =
   | SyncPiece
   | { readonly kind: 'copy'; readonly offset: number; readonly length: number }
-  | { readonly kind: 'end'; readonly sha256: Uint8Array }
+  | { readonly kind: 'end'; readonly mac: Uint8Array }
   | { readonly kind: 'small'; readonly index: number; readonly bytes: Uint8Array }
-  | { readonly kind: 'want' | 'file'; readonly index: number; readonly from: number }
+  | { readonly kind: 'want'; readonly index: number; readonly from: number }
+  | { readonly kind: 'file'; readonly index: number; readonly from: number; readonly key: Uint8Array }
   | { readonly kind: 'compared'; readonly count: number }
   | { readonly kind: SyncJsonKind; readonly value: unknown };
 
@@ -111,12 +114,13 @@ function payloadBytes(item: SyncItem): number {
     case 'chunks':
       return item.bytes.byteLength;
     case 'file':
+      return 12 + syncMacBytes;
     case 'want':
       return 12;
     case 'copy':
       return 16;
     case 'end':
-      return syncDigestBytes;
+      return syncMacBytes;
     case 'compared':
       return 4;
     default:
@@ -148,13 +152,14 @@ export function writeSyncItem(into: Uint8Array, at: number, item: SyncItem): num
     case 'want':
       view.setUint32(syncItemHeaderBytes, item.index);
       view.setBigUint64(syncItemHeaderBytes + 4, BigInt(item.from));
+      if (item.kind === 'file') into.set(item.key, start + 12);
       break;
     case 'copy':
       view.setBigUint64(syncItemHeaderBytes, BigInt(item.offset));
       view.setBigUint64(syncItemHeaderBytes + 8, BigInt(item.length));
       break;
     case 'end':
-      into.set(item.sha256, start);
+      into.set(item.mac, start);
       break;
     case 'compared':
       view.setUint32(syncItemHeaderBytes, item.count);
@@ -217,6 +222,13 @@ function readItem(kind: SyncItemKind, payload: Uint8Array): SyncItem {
         throw broken('item_bytes', size, 'pieces are not whole');
       return { kind, bytes: payload };
     case 'file':
+      exactly(kind, size, 12 + syncMacBytes);
+      return {
+        kind,
+        index: view.getUint32(0),
+        from: safe(view.getBigUint64(4)),
+        key: payload.subarray(12),
+      };
     case 'want':
       exactly(kind, size, 12);
       return { kind, index: view.getUint32(0), from: safe(view.getBigUint64(4)) };
@@ -224,8 +236,8 @@ function readItem(kind: SyncItemKind, payload: Uint8Array): SyncItem {
       exactly(kind, size, 16);
       return { kind, offset: safe(view.getBigUint64(0)), length: safe(view.getBigUint64(8)) };
     case 'end':
-      exactly(kind, size, syncDigestBytes);
-      return { kind, sha256: payload };
+      exactly(kind, size, syncMacBytes);
+      return { kind, mac: payload };
     case 'compared':
       exactly(kind, size, 4);
       return { kind, count: view.getUint32(0) };
