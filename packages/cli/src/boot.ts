@@ -4,7 +4,6 @@
  * function that it called, a tenth of the time of a short command. A file per verb, since verbs call different functions.
  */
 import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { Script } from 'node:vm';
 import { codeCacheFolder } from './code-cache.ts';
 import { hotNames } from './commands/hot-names.ts';
@@ -25,7 +24,7 @@ type CommonJs = (
 function boot(args: readonly string[]): void {
   const verb = args.slice(0, 2).join(' ');
   const isHot = hotNames.has(verb);
-  const filename = join(__dirname, isHot ? 'hot.cjs' : 'cli.cjs');
+  const filename = `${__dirname}/${isHot ? 'hot.cjs' : 'cli.cjs'}`;
   const cache = cacheFile(verb, isHot ? __CODEX_REMOTE_HOT__ : __CODEX_REMOTE_CLI__);
   // The bundler writes ASCII, and require() for import(): code that is compiled here cannot import.
   const source = readFileSync(filename, 'latin1');
@@ -46,7 +45,7 @@ function cacheFile(verb: string, hash: string): string | undefined {
   const folder = codeCacheFolder(process.env);
   const known = /^(?:(?:exec|file) [a-z]{1,10}|machine (?:check|list|show))$/.test(verb);
   if (folder === undefined || !known) return undefined;
-  return join(folder, `${hash}-${process.version}-${process.arch}-${verb.replace(' ', '-')}`);
+  return `${folder}/${hash}-${process.version}-${process.arch}-${verb.replace(' ', '-')}`;
 }
 
 function contentOf(path: string): Buffer | undefined {
@@ -59,7 +58,7 @@ function contentOf(path: string): Buffer | undefined {
 
 /** Not after wrong usage, nor what another bundle has run: both call little of the verb. A cache that cannot be written is none. */
 function keep(script: Script, path: string, code: number): void {
-  const others = ['cli.cjs', 'oclif.cjs', 'sync.cjs'].some((name) => join(__dirname, name) in require.cache);
+  const others = ['cli.cjs', 'oclif.cjs', 'sync.cjs'].some((name) => `${__dirname}/${name}` in require.cache);
   if (code === 2 || others) return;
   const fresh = `${path}.${process.pid}`;
   try {

@@ -1,5 +1,4 @@
 import { statSync } from 'node:fs';
-import { join } from 'node:path';
 import {
   ControllerClient,
   ownBuild,
@@ -46,7 +45,7 @@ export function processContext(
 ): Context {
   const { env } = process;
   const paths = controllerPaths(env);
-  const controller = join(dist, 'controller.mjs');
+  const controller = `${dist}/controller.mjs`;
   const program = [process.execPath, controller] as const;
   const start = (replaces?: string) => startController({ paths, program, env, replaces });
   const remote = asksNobody ? undefined : remoteOf(env);

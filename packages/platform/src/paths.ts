@@ -1,4 +1,4 @@
-import { join } from 'node:path';
+import { join, normalize } from 'node:path';
 
 /** Where CLI and controller keep their things. Folders are made 0700 by whoever first needs them. */
 export interface ControllerPaths {
@@ -23,19 +23,24 @@ export const maxSocketPathBytes = 100;
 
 type Env = Readonly<Record<string, string | undefined>>;
 
-/** One folder under `CODEX_REMOTE_HOME` when it is set, else the XDG base directories. */
+/**
+ * One folder under `CODEX_REMOTE_HOME` when it is set, else the XDG base directories. Put together by hand: nine calls of
+ * `join` in a process that has just begun take 0.7 ms.
+ */
 export function controllerPaths(env: Env, uid: number = process.getuid?.() ?? 0): ControllerPaths {
   const own = env.CODEX_REMOTE_HOME;
   const home = env.HOME ?? homeOfUser();
-  const xdg = (name: string, fallback: string) => join(env[name] || join(home, fallback), 'codex-remote');
-  const config = own ? join(own, 'config') : xdg('XDG_CONFIG_HOME', '.config');
-  const state = own ? join(own, 'state') : xdg('XDG_STATE_HOME', '.local/state');
-  const cache = own ? join(own, 'cache') : xdg('XDG_CACHE_HOME', '.cache');
-  const wanted = own
-    ? join(own, 'run')
+  const xdg = (name: string, fallback: string) =>
+    `${folder(env[name] || `${home}/${fallback}`)}/codex-remote`;
+  const base = own ? folder(own) : undefined;
+  const config = base ? `${base}/config` : xdg('XDG_CONFIG_HOME', '.config');
+  const state = base ? `${base}/state` : xdg('XDG_STATE_HOME', '.local/state');
+  const cache = base ? `${base}/cache` : xdg('XDG_CACHE_HOME', '.cache');
+  const wanted = base
+    ? `${base}/run`
     : env.XDG_RUNTIME_DIR
-      ? join(env.XDG_RUNTIME_DIR, 'codex-remote')
-      : join(state, 'run');
+      ? `${folder(env.XDG_RUNTIME_DIR)}/codex-remote`
+      : `${state}/run`;
   const runtime = shortSocketFolder(wanted, uid);
   return {
     config,
@@ -63,7 +68,13 @@ export function shortSocketFolder(wanted: string, uid: number, base?: string): s
 }
 
 function holdsSockets(folder: string): boolean {
-  return Buffer.byteLength(join(folder, 't-0123456789abcdef.sock')) <= maxSocketPathBytes;
+  return Buffer.byteLength(`${folder}/t-0123456789abcdef.sock`) <= maxSocketPathBytes;
+}
+
+/** Without a slash at its end. */
+function folder(path: string): string {
+  const whole = normalize(path);
+  return whole.endsWith('/') ? whole.slice(0, -1) : whole;
 }
 
 /** Where the agent keeps its things on a machine, unless `machine add --agent-home` says otherwise. */
