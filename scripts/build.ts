@@ -4,7 +4,7 @@ import { basename, dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { type BuildOptions, build, type Plugin } from 'esbuild';
 
-/** Bundles everything that is published: the CLI (hot part and oclif part), the controller, the agent and its scripts. */
+/** Bundles everything that is published: the CLI (a file each to begin with, for what is hot, for all, for trees and for oclif), the controller, the agent and its scripts. */
 const root = join(import.meta.dirname, '..');
 const dist = join(root, 'packages/cli/dist');
 const packaged = JSON.parse(await readFile(join(root, 'packages/cli/package.json'), 'utf8')) as {
@@ -125,7 +125,9 @@ async function bundleInto(out: string, failpoints: boolean): Promise<void> {
     await copyFile(join(root, 'agent/src', script), join(fresh, basename(script)));
     await chmod(join(fresh, basename(script)), 0o644);
   }
-  for (const name of await readdir(fresh)) await rename(join(fresh, name), join(out, name));
+  // It knows the others by their hash.
+  const inOrder = (await readdir(fresh)).sort((a, b) => Number(a === 'boot.cjs') - Number(b === 'boot.cjs'));
+  for (const name of inOrder) await rename(join(fresh, name), join(out, name));
   await rm(fresh, { recursive: true });
 }
 

@@ -56,18 +56,31 @@ export async function exchange(
 async function sendUp(channel: Channel, body: AsyncIterator<Uint8Array>): Promise<void> {
   const frames = new FrameFiller(channel);
   try {
-    for (;;) {
-      // What fills no frame waits for as long as the next piece is on its way, and no longer.
-      const idle = setImmediate(() => void frames.flush().catch(() => undefined));
-      const next = await body.next();
-      clearImmediate(idle);
-      if (next.done) break;
+    for (let next = await body.next(); !next.done; next = await nextWhile(frames, body))
       await frames.write(next.value);
-    }
     await frames.flush();
     channel.end();
   } catch (error) {
     channel.reset(new RemoteError('cancelled', 'the caller went away before it was done', {}, error));
+  }
+}
+
+/** The next piece. What fills no frame waits for it to the end of this turn, and no longer. */
+async function nextWhile(
+  frames: FrameFiller,
+  body: AsyncIterator<Uint8Array>,
+): Promise<IteratorResult<Uint8Array, unknown>> {
+  let flushed: Promise<void> | undefined;
+  const turn = setImmediate(() => {
+    flushed = frames.flush();
+    flushed.catch(() => undefined);
+  });
+  try {
+    return await body.next();
+  } finally {
+    clearImmediate(turn);
+    // Its back-pressure, and what ended the channel.
+    await flushed;
   }
 }
 

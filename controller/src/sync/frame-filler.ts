@@ -27,11 +27,12 @@ export class FrameFiller {
 
   /** Throws as `write` does. */
   async flush(): Promise<void> {
-    const frame = this.#frame;
-    if (frame === undefined) return;
-    const used = this.#used;
-    this.#frame = undefined;
+    const frame = this.#frame?.subarray(0, this.#used);
+    if (frame === undefined || this.#used === frameHeaderBytes) return;
+    const full = this.#used === defaultWireLimits.maxFrameBytes;
     this.#used = frameHeaderBytes;
-    await this.#channel.writeFrame(frame.subarray(0, used));
+    if (full) this.#frame = undefined;
+    // What waits for its turn holds what it has, not room for more.
+    await this.#channel.writeFrame(full ? frame : Buffer.from(frame));
   }
 }

@@ -1,6 +1,6 @@
 import { systemClock } from '@codex-remote/platform';
 import type { ExecState, Hello } from '@codex-remote/protocol/schema';
-import { type Channel, RemoteError, Session } from '@codex-remote/protocol/wire';
+import { type Channel, type Clock, RemoteError, Session } from '@codex-remote/protocol/wire';
 import { pipe } from '../../../packages/protocol/test/support/pipe.ts';
 import { ExecChanges } from '../../src/execs/changes.ts';
 import { Execs } from '../../src/execs/execs.ts';
@@ -11,7 +11,7 @@ import type { MachineRecord, Registry } from '../../src/registry/registry.ts';
 type Serve = (channel: Channel, verb: string, params: unknown) => unknown;
 
 /** Execs of a controller with its history, and machines over real sessions that answer as told. */
-export function execsWorld(names: readonly string[]) {
+export function execsWorld(names: readonly string[], clock: Clock = systemClock) {
   const machines = names.map(record);
   const registry: Registry = {
     list: () => machines,
@@ -24,7 +24,7 @@ export function execsWorld(names: readonly string[]) {
   const links = new Links(systemClock);
   const history = new SqliteHistory(':memory:', systemClock);
   const changes = new ExecChanges();
-  const execs = new Execs({ registry, links, history, changes, clock: systemClock });
+  const execs = new Execs({ registry, links, history, changes, clock });
   return {
     execs,
     history,

@@ -5,6 +5,7 @@
  */
 import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { Script } from 'node:vm';
+import { bundles } from './bundles.ts';
 import { codeCacheFolder } from './code-cache.ts';
 import { hotNames } from './commands/hot-names.ts';
 import { refusesNode } from './old-node.ts';
@@ -58,7 +59,7 @@ function contentOf(path: string): Buffer | undefined {
 
 /** Not after wrong usage, nor what another bundle has run: both call little of the verb. A cache that cannot be written is none. */
 function keep(script: Script, path: string, code: number): void {
-  const others = ['cli.cjs', 'oclif.cjs', 'sync.cjs'].some((name) => `${__dirname}/${name}` in require.cache);
+  const others = bundles.some((name) => `${__dirname}/${name}` in require.cache);
   if (code === 2 || others) return;
   const fresh = `${path}.${process.pid}`;
   try {

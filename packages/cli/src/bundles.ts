@@ -2,11 +2,11 @@ import { join } from 'node:path';
 import { codeCacheFolder } from './code-cache.ts';
 import type { Command } from './table/command.ts';
 
-/** The other files that the program is made of, beside this one. */
-export type Bundle = 'cli.cjs' | 'oclif.cjs' | 'sync.cjs';
+/** Files that take a line over from the one that was started. */
+export const bundles = ['cli.cjs', 'oclif.cjs', 'sync.cjs'] as const;
 
 /** Runs the line by the program of another bundle, with Node's compile cache. */
-export function runBundle(bundle: Bundle, args: readonly string[]): void {
+export function runBundle(bundle: (typeof bundles)[number], args: readonly string[]): void {
   const folder = codeCacheFolder(process.env);
   if (folder !== undefined) process.getBuiltinModule('node:module').enableCompileCache(folder);
   const { main } = require(join(__dirname, bundle)) as { readonly main: (args: readonly string[]) => void };

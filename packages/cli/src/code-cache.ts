@@ -1,5 +1,5 @@
 import { chmodSync, lstatSync, mkdirSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { dirname, normalize } from 'node:path';
 
 /**
  * Where compiled code is kept between runs, made 0700; undefined where the environment names no place, or one to which
@@ -18,9 +18,9 @@ export function codeCacheFolder(env: Readonly<Record<string, string | undefined>
 }
 
 function placeFor(env: Readonly<Record<string, string | undefined>>): string | undefined {
-  if (env.CODEX_REMOTE_HOME) return `${env.CODEX_REMOTE_HOME}/cache/code`;
-  if (env.XDG_CACHE_HOME) return `${env.XDG_CACHE_HOME}/codex-remote/code`;
-  return env.HOME ? `${env.HOME}/.cache/codex-remote/code` : undefined;
+  if (env.CODEX_REMOTE_HOME) return normalize(`${env.CODEX_REMOTE_HOME}/cache/code`);
+  if (env.XDG_CACHE_HOME) return normalize(`${env.XDG_CACHE_HOME}/codex-remote/code`);
+  return env.HOME ? normalize(`${env.HOME}/.cache/codex-remote/code`) : undefined;
 }
 
 function isOurs(folder: string): boolean {

@@ -1,4 +1,13 @@
-import { chmodSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  lchownSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { StandInController } from '@codex-remote/client/testing';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -36,6 +45,36 @@ test('compiled code is kept after the first run of a verb and used by the next',
   expect(await boot('exec', 'list')).toEqual(first);
   expect(kept()).toEqual([file]);
   expect(readFileSync(file).equals(code)).toBe(true);
+});
+
+test('a Node that is too old is refused, in JSON and for people', async () => {
+  const preload = join(controller.home, 'old.cjs');
+  writeFileSync(preload, "Object.defineProperty(process.versions, 'node', { value: '22.1.0' });");
+  const args = ['-r', preload, join(cli, 'dist/boot.cjs'), 'exec', 'list'];
+  const { status, stdout, stderr } = await runProgram(process.execPath, args, {
+    env: { HOME: controller.home },
+  });
+  expect([status, JSON.parse(stdout).error.code]).toEqual([1, 'runtime_unsupported']);
+  expect(stderr).toContain('needs Node.js 24 or later, this is 22.1.0');
+});
+
+test.each([
+  [['exec', 'run', '--nonsense', '--dst', '--help']],
+  [['exec', 'run', '-m', 'box', '--timeout', 'x', '--cmd', 'true']],
+  [['exec', 'run', '--help']],
+  [['exec', 'wait', '--hepl']],
+  [['exec', 'start', '-m', 'box', '--id', 'x', '--project', 'app', '--cmd', 'true']],
+  [['exec', 'list', '--limit', '3']],
+  [['exec', 'list'], { CODEX_REMOTE_OUTPUT: 'nonsense' }],
+])('the hot program and the whole one answer %j alike', async (args, more: Record<string, string> = {}) => {
+  const env = { PATH: '', HOME: controller.home, CODEX_REMOTE_HOME: controller.home, ...more };
+  const whole = `process.argv[1] = ${JSON.stringify(join(cli, 'dist/boot.cjs'))}; require(${JSON.stringify(join(cli, 'dist/cli.cjs'))}).main(${JSON.stringify(args)})`;
+  const [hot, all] = await Promise.all([
+    runProgram(process.execPath, [join(cli, 'dist/boot.cjs'), ...args], { env }),
+    runProgram(process.execPath, ['-e', whole, ...args], { env }),
+  ]);
+  expect(hot).toEqual(all);
+  expect(hot.stdout).not.toBe('');
 });
 
 test('each of the two bundles has its own code', async () => {
@@ -84,3 +123,15 @@ test('code in a folder that others can write to is not run, and none is kept the
   expect(kept()).toHaveLength(1);
   expect(statSync(folder).mode & 0o777).toBe(0o700);
 });
+
+test.skipIf(process.getuid?.() !== 0)(
+  'a slash at its end does not hide whose link a home is [row 100]',
+  async () => {
+    const linked = join(controller.home, 'linked');
+    symlinkSync(controller.home, linked);
+    lchownSync(linked, 65_534, 65_534);
+    const env = { PATH: '', HOME: controller.home, CODEX_REMOTE_HOME: `${linked}/` };
+    await runProgram(process.execPath, [join(cli, 'dist/boot.cjs'), 'exec', 'list'], { env });
+    expect(kept()).toEqual([]);
+  },
+);

@@ -83,6 +83,7 @@ export class Connection {
 
   /** Before a request whose answer depends on the controller's own release: an older one gives way first. */
   async useOwnRelease(): Promise<void> {
+    if (this.#options.own === undefined) return;
     await this.json({ method: 'GET', path: '/v1/controller', answerMs: 5_000 });
     await this.replaceOlder();
   }

@@ -29,18 +29,19 @@ type Env = Readonly<Record<string, string | undefined>>;
  */
 export function controllerPaths(env: Env, uid: number = process.getuid?.() ?? 0): ControllerPaths {
   const own = env.CODEX_REMOTE_HOME;
-  const home = env.HOME ?? homeOfUser();
+  const home = env.HOME || homeOfUser();
   const xdg = (name: string, fallback: string) =>
-    `${folder(env[name] || `${home}/${fallback}`)}/codex-remote`;
-  const base = own ? folder(own) : undefined;
-  const config = base ? `${base}/config` : xdg('XDG_CONFIG_HOME', '.config');
-  const state = base ? `${base}/state` : xdg('XDG_STATE_HOME', '.local/state');
-  const cache = base ? `${base}/cache` : xdg('XDG_CACHE_HOME', '.cache');
-  const wanted = base
-    ? `${base}/run`
-    : env.XDG_RUNTIME_DIR
-      ? `${folder(env.XDG_RUNTIME_DIR)}/codex-remote`
-      : `${state}/run`;
+    `${withoutSlash(env[name] || `${home}/${fallback}`)}/codex-remote`;
+  const base = own ? withoutSlash(own) : undefined;
+  const config = base !== undefined ? `${base}/config` : xdg('XDG_CONFIG_HOME', '.config');
+  const state = base !== undefined ? `${base}/state` : xdg('XDG_STATE_HOME', '.local/state');
+  const cache = base !== undefined ? `${base}/cache` : xdg('XDG_CACHE_HOME', '.cache');
+  const wanted =
+    base !== undefined
+      ? `${base}/run`
+      : env.XDG_RUNTIME_DIR
+        ? `${withoutSlash(env.XDG_RUNTIME_DIR)}/codex-remote`
+        : `${state}/run`;
   const runtime = shortSocketFolder(wanted, uid);
   return {
     config,
@@ -71,8 +72,7 @@ function holdsSockets(folder: string): boolean {
   return Buffer.byteLength(`${folder}/t-0123456789abcdef.sock`) <= maxSocketPathBytes;
 }
 
-/** Without a slash at its end. */
-function folder(path: string): string {
+function withoutSlash(path: string): string {
   const whole = normalize(path);
   return whole.endsWith('/') ? whole.slice(0, -1) : whole;
 }
@@ -80,7 +80,7 @@ function folder(path: string): string {
 /** Where the agent keeps its things on a machine, unless `machine add --agent-home` says otherwise. */
 export function agentBase(env: Env): string {
   if (env.CODEX_REMOTE_AGENT_HOME) return env.CODEX_REMOTE_AGENT_HOME;
-  const home = env.HOME ?? homeOfUser();
+  const home = env.HOME || homeOfUser();
   return join(env.XDG_DATA_HOME || join(home, '.local/share'), 'codex-remote-agent');
 }
 

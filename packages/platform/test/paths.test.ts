@@ -1,3 +1,5 @@
+import { userInfo } from 'node:os';
+import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { agentBase, controllerPaths, maxSocketPathBytes, shortSocketFolder } from '../src/paths.ts';
 
@@ -16,6 +18,24 @@ describe('controllerPaths', () => {
     expect(controllerPaths({ HOME: '/home/u', XDG_STATE_HOME: '/s' }, 1000).socket).toBe(
       '/s/codex-remote/run/api.sock',
     );
+  });
+
+  test.each([
+    [{ CODEX_REMOTE_HOME: '/x/', HOME: '/h' }, '/x/config', '/x/run/api.sock'],
+    [{ CODEX_REMOTE_HOME: '/', HOME: '/h' }, '/config', '/run/api.sock'],
+    [{ CODEX_REMOTE_HOME: 'a/../b', HOME: '/h' }, 'b/config', 'b/run/api.sock'],
+    [{ HOME: '/h/', XDG_RUNTIME_DIR: '/r//' }, '/h/.config/codex-remote', '/r/codex-remote/api.sock'],
+    [
+      { HOME: '/h', XDG_CONFIG_HOME: '' },
+      '/h/.config/codex-remote',
+      '/h/.local/state/codex-remote/run/api.sock',
+    ],
+  ])('%j', (env, config, socket) => {
+    expect(controllerPaths(env, 1000)).toMatchObject({ config, socket });
+  });
+
+  test('without a home it is the one that the system knows', () => {
+    expect(controllerPaths({ HOME: '' }, 1000).config).toBe(join(userInfo().homedir, '.config/codex-remote'));
   });
 
   test('a socket whose path the system would refuse moves to a short folder of this user', () => {

@@ -80,6 +80,8 @@ class Passes {
       this.#skipped = 0;
       this.#refused = 0;
       try {
+        // The items are between us and the machine: whoever passes them on brings machines of our release up.
+        if (passes === 1) await this.#connection.useOwnRelease();
         await this.#pass(passes > 1);
         if (this.#changed.length === 0 || changedPasses++ === maxChangedPasses) break;
       } catch (error) {

@@ -77,10 +77,13 @@ export class Staging {
 
   /** Whoever asks git what is new in the tree is not told of it, whatever ends us. What has the name is left, a link too. */
   #hide(): void {
+    const path = this.at(ignoreFile);
     try {
-      writeFileSync(this.at(ignoreFile), '*\n', { flag: 'wx' });
-    } catch {
-      // It is there, or the disk is full: then it is seen.
+      writeFileSync(path, '*\n', { flag: 'wx' });
+    } catch (error) {
+      if (errnoOf(error) === 'EEXIST') return;
+      // On a full disk it is seen: half of it would be kept, and hide nothing.
+      rmSync(path, { force: true });
     }
   }
 
