@@ -12,7 +12,7 @@ const dir = mkdtempSync(join(tmpdir(), 'full-git-'));
 afterAll(() => rmSync(dir, { recursive: true }));
 
 describe.skipIf(!allowed)(title, () => {
-  test('is told before anything is accepted, and leaves nothing half there', () => {
+  test('is told, before anything is accepted and by a diff, and leaves nothing half there', () => {
     mkdirSync(join(dir, 'disk'));
     const fixture = join(import.meta.dirname, '../fixtures/full-disk-git.ts');
     const args = ['-rm', process.execPath, fixture, join(dir, 'disk'), dir];
@@ -23,6 +23,7 @@ describe.skipIf(!allowed)(title, () => {
       made: ['disk_low', 'disk_low'],
       worktrees: [],
       after: ['f\n', 'f\nlast\nwide\n'],
+      diffs: ['disk_low', 'disk_low', 'new'],
     });
   });
 });
