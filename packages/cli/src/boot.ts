@@ -37,9 +37,9 @@ function boot(args: readonly string[]): void {
   if (cache !== undefined && script.cachedDataRejected !== false)
     process.once('exit', (code) => keep(script, cache, code));
   const load: CommonJs = script.runInThisContext();
-  const loaded: { exports: { main?: (args: readonly string[]) => void } } = { exports: {} };
+  const loaded = { exports: {} };
   load(loaded.exports, require, loaded, filename, __dirname);
-  loaded.exports.main?.(args);
+  (loaded.exports as { readonly main: (args: readonly string[]) => void }).main(args);
 }
 
 function cacheFile(verb: string, hash: string): string | undefined {

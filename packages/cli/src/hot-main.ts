@@ -1,6 +1,6 @@
 /**
- * The program for what is called over and over: the hot commands and nothing else. Help, wrong usage and old releases of Node are
- * the whole program's, beside this file. Must not load `node:http`, zod or oclif: they cost more than the command.
+ * The program for what is called over and over: the hot commands and nothing else. Help and wrong usage are the whole
+ * program's, beside this file. Must not load `node:http`, zod or oclif: they cost more than the command.
  */
 import { isOfTrees, runBundle } from './bundles.ts';
 import { hotCommands } from './commands/hot.ts';
